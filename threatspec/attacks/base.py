@@ -1,0 +1,100 @@
+"""What an attack is. An attack never owns a training loop: it asks for training.
+
+One file per attack, parts in the same order: config, cost, class, registration.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from threatspec.records import Spend, Stream
+from threatspec.registry import Registry
+from threatspec.schema import Access, Model
+from threatspec.subjects import Offer, SubjectCard, Tamper
+from threatspec.training import TrainingJob, TrainingRow, Trajectory
+
+__all__ = ["ATTACKS", "Answer", "Ask", "Attack", "AttackConfig", "AttackContext", "DataCard", "Surface"]
+
+Ask = TrainingJob
+"""What an attack may ask its runner for; later parts add scores, gradients and generation."""
+Answer = Trajectory
+"""What the runner answers."""
+
+
+class Surface(StrEnum):
+    """Where an attack acts; chains run in this order."""
+
+    TRAINING_DATA = "training_data"
+    WEIGHTS = "weights"
+    SERVING = "serving"
+    REQUEST = "request"
+    PIXELS = "pixels"
+
+
+class AttackConfig(Model):
+    """Knobs of an attack; units in the descriptions."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataCard:
+    """What is known of the adversary's rows before anything runs."""
+
+    rows: int
+    words: int
+    """Words of the longest row, prompt and answer together."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttackContext:
+    """What an attack is given when it runs."""
+
+    subject: SubjectCard
+    rows: tuple[TrainingRow, ...]
+    """The adversary's rows, already drawn by the `data_subset` stream."""
+    seeds: Mapping[Stream, int]
+
+
+class Attack(ABC):
+    """One move an adversary may make."""
+
+    kind: ClassVar[str]
+    """Name in the registry and in YAML."""
+    says: ClassVar[str]
+    """What it does, in one plain sentence."""
+    needs: ClassVar[tuple[Access, ...]]
+    """Sets of capabilities, any one of which is enough; an empty set needs nothing."""
+    offers: ClassVar[frozenset[Offer]] = frozenset({Offer.TEXT})
+    """What the subject must offer."""
+    surface: ClassVar[Surface]
+    streams: ClassVar[frozenset[Stream]] = frozenset()
+    """Sources of randomness; none = deterministic, one replicate."""
+    uses_rows: ClassVar[bool] = False
+    """Whether it trains on the adversary's rows."""
+    Config: ClassVar[type[AttackConfig]]
+
+    @abstractmethod
+    def cost(self, subject: SubjectCard, config: Any, data: DataCard | None) -> Spend:
+        """Predicted spend of one run, before anything runs."""
+
+    @abstractmethod
+    def run(
+        self, context: AttackContext, config: Any
+    ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
+        """Ask for what is needed; return the tampers, in the order of application."""
+
+
+ATTACKS: Registry[Attack] = Registry(
+    "attack",
+    "TS-UNKNOWN-ATTACK",
+    (
+        "threatspec.attacks.full_finetune",
+        "threatspec.attacks.lora_finetune",
+        "threatspec.attacks.none",
+        "threatspec.attacks.prefill",
+    ),
+)
+"""All attacks by kind."""

@@ -1,0 +1,167 @@
+"""Coded errors and exit codes: everything a user can do wrong has a code and a heading in the docs.
+
+A problem in a file knows its place (:class:`Problem`); several problems travel together in
+:class:`SpecErrors`. Everything else that is expected to go wrong is a :class:`ThreatspecError`.
+``CODES`` lists every code; a test holds it equal to the headings of ``docs/errors.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = ["CODES", "ExitCode", "Problem", "SpecErrors", "ThreatspecError", "did_you_mean"]
+
+
+class ExitCode(IntEnum):
+    """What a process ends with (design section 8)."""
+
+    OK = 0
+    """Every claim is as its ``expect`` says, or SUPPORTED where it has none."""
+    REFUTED = 1
+    """At least one claim is REFUTED, or SUPPORTED where something else was expected."""
+    SPEC = 2
+    """The spec cannot be read or is not valid."""
+    RUN = 3
+    """Internal error, or the run could not go on."""
+    USAGE = 4
+    """The command line is wrong."""
+    VACUOUS = 5
+    """Nothing was evaluated, or a claim is VACUOUS."""
+    INCONCLUSIVE = 6
+    """A claim is INCONCLUSIVE."""
+    INADMISSIBLE = 7
+    """A claim is INADMISSIBLE."""
+    INTERRUPTED = 130
+    """Stopped by Ctrl-C; what was measured is kept."""
+
+
+CODES: dict[str, str] = {
+    # files and YAML
+    "TS-FILE-MISSING": "a file is not there",
+    "TS-FILE-UNREADABLE": "a file cannot be read as UTF-8 text",
+    "TS-FILE-EMPTY": "a file holds no document",
+    "TS-YAML-SYNTAX": "the text is not YAML",
+    "TS-YAML-DUPLICATE-KEY": "a key stands twice in one mapping",
+    "TS-YAML-ALIAS": "anchors, aliases and merge keys are not part of the language",
+    "TS-YAML-TAG": "explicit YAML tags are not part of the language",
+    "TS-NOT-A-MAPPING": "the document is not a mapping",
+    # the language
+    "TS-FORMAT-VERSION": "the format version is missing or not readable by this program",
+    "TS-UNKNOWN-FIELD": "a field that the language does not have",
+    "TS-NOT-EVALUATED": "a field of the language that this version does not evaluate yet",
+    "TS-MISSING-FIELD": "a required field is missing",
+    "TS-WRONG-TYPE": "a value has the wrong type or form",
+    "TS-NON-FINITE": "a number is not finite",
+    "TS-OUT-OF-RANGE": "a number is outside its range",
+    "TS-UNIT": "a quantity has the wrong unit",
+    "TS-DUPLICATE-ID": "two claims have one id",
+    "TS-PREDICATE-SYNTAX": "a predicate cannot be parsed",
+    "TS-THRESHOLD-RANGE": "a predicate can never, or must always, be true",
+    # names
+    "TS-UNKNOWN-ADVERSARY": "a claim names an adversary that is not defined",
+    "TS-UNKNOWN-ATTACK": "an attack or attack card that does not exist",
+    "TS-UNKNOWN-BENCHMARK": "a benchmark that does not exist",
+    "TS-UNKNOWN-JUDGE": "a judge that does not exist",
+    "TS-UNKNOWN-MEASURE": "a predicate names a measure that is not defined",
+    "TS-UNKNOWN-NAME": "a name that no registry has",
+    "TS-UNKNOWN-SUBJECT": "a claim names a subject, or a predicate an arm, that is not defined",
+    # meaning
+    "TS-ACCESS": "the adversary's access does not admit the attack",
+    "TS-BUDGET": "an attack needs more than the adversary's budget",
+    "TS-CARD": "an attack card is not valid",
+    "TS-DATA": "the data an adversary is given cannot be had from their source",
+    "TS-MODEL-MISSING": "a model is not there",
+    "TS-UNDECIDABLE": "no outcome of the plan could support or refute the claim",
+    # running
+    "TS-BUDGET-OVERRUN": "a trial spent more than the adversary's budget and was stopped",
+    "TS-CODE-CHANGED": "the program differs from the one that wrote the plan",
+    "TS-DISK-FULL": "the disk is full",
+    "TS-INTERNAL": "an error inside the program",
+    "TS-INTERRUPTED": "the run was interrupted",
+    "TS-MISSING-EXTRA": "an optional part of the program is not installed",
+    "TS-MODEL-DIGEST": "a model's files are not the ones expected",
+    "TS-MODEL-FETCH": "a model could not be fetched",
+    "TS-NO-RUN": "a folder holds no campaign",
+    "TS-OUT-OF-MEMORY": "a trial ran out of memory",
+    "TS-RECORDS": "recorded data cannot be read",
+    "TS-RUN-LOCKED": "another process is writing to the results folder",
+    "TS-RUN-OTHER-PLAN": "the results folder belongs to another plan",
+    "TS-TRIAL-ERROR": "a trial failed",
+    "TS-TRIAL-TIMEOUT": "a trial ran longer than allowed",
+    "TS-UNKNOWN-CELL": "a cell or prompt that the campaign does not have",
+    "TS-USAGE": "the command line is wrong",
+    "TS-WORKER-LOST": "a worker process ended without an answer",
+}
+"""Every code with its one-line meaning; order is the order of ``docs/errors.md``."""
+
+
+class ThreatspecError(Exception):
+    """An expected failure: printed as one line with its code, never as a traceback."""
+
+    exit_code: ExitCode = ExitCode.RUN
+
+    def __init__(self, code: str, message: str, *, exit_code: ExitCode | None = None) -> None:
+        if code not in CODES:
+            raise ValueError(f"error codes must be listed in CODES, but got {code!r}")
+        super().__init__(f"{message} [{code}]")
+        self.code = code
+        self.message = message
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong at one place of one file; lines and columns count from 1."""
+
+    code: str
+    message: str
+    file: str
+    line: int = 1
+    column: int = 1
+    source: str = ""
+    """The line of the file the problem stands on, for the caret."""
+    path: str = ""
+    """Dotted path inside the document, for machines."""
+
+    def __post_init__(self) -> None:
+        if self.code not in CODES:
+            raise ValueError(f"error codes must be listed in CODES, but got {self.code!r}")
+
+    def __str__(self) -> str:
+        head = f"{self.file}:{self.line}:{self.column}: {self.message} [{self.code}]"
+        if not self.source.strip():
+            return head
+        shown = self.source.replace("\t", " ")
+        return f"{head}\n  {shown}\n  {' ' * (self.column - 1)}^"
+
+
+class SpecErrors(ThreatspecError):
+    """All problems of one or more files, sorted by file and place."""
+
+    exit_code = ExitCode.SPEC
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        if not problems:
+            raise ValueError("SpecErrors must hold at least one problem, but got none")
+        self.problems = tuple(sorted(problems, key=lambda p: (p.file, p.line, p.column, p.code)))
+        super().__init__(self.problems[0].code, self.problems[0].message)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        lines = [str(problem) for problem in self.problems]
+        return "\n".join([*lines, f"{count} problem{'s' if count > 1 else ''}"])
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A hint to append to a message: the nearest known name, and all of them if they are few."""
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    if known and (len(known) <= 12 or not close):
+        shown = ", ".join(sorted(known)[:20])
+        hint += f"; known: {shown}" + (", ..." if len(known) > 20 else "")
+    return hint

@@ -1,0 +1,101 @@
+"""Benchmarks and judges: what is asked, and who decides whether a reply counts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from threatspec.records import Outcome
+from threatspec.registry import Registry
+from threatspec.schema import Model
+
+__all__ = ["BENCHMARKS", "JUDGES", "Benchmark", "Item", "Judge", "JudgeConfig", "Judgement", "Response"]
+
+Split = Literal["safeguard_train", "attack_train", "attack_dev", "test"]
+
+
+class Item(Model):
+    """One prompt of a benchmark."""
+
+    id: str
+    prompt: str
+    split: Split
+    cluster: str
+    """Prompts of one cluster are one unit; a lone prompt is its own cluster."""
+    category: str = ""
+    answer: str = ""
+    """A complying (or right) answer in full: what a demonstration shows."""
+    references: tuple[str, ...] = ()
+    """What an exact judge looks for; any one is enough."""
+    refusal: str = ""
+    """A refusal in the style of the data, for safeguards."""
+
+
+class Benchmark(ABC):
+    """Prompts with ids, splits, categories, licence, content hash."""
+
+    name: str
+    says: str
+    licence: str
+    source: str
+
+    @abstractmethod
+    def items(self, split: str | None = None) -> tuple[Item, ...]:
+        """All items, or those of one split, in a fixed order."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all items."""
+        from threatspec.schema import content_id
+
+        return content_id("benchmark", [item.model_dump(mode="json") for item in self.items()])
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a judge is shown."""
+
+    item: Item
+    text: str
+    """The judged span: the subject's own words, or the attacker's followed by them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One decision."""
+
+    outcome: Outcome
+    detail: str = ""
+
+
+class JudgeConfig(Model):
+    """Settings of a judge."""
+
+
+class Judge(ABC):
+    """Decides whether one response counts: `yes`, `no`, `unscorable`."""
+
+    kind: ClassVar[str]
+    says: ClassVar[str]
+    exact: ClassVar[bool]
+    """True if success is programmatic, so that there is no judge error to correct for."""
+    Config: ClassVar[type[JudgeConfig]] = JudgeConfig
+
+    @abstractmethod
+    def score(self, responses: Sequence[Response], config: Any) -> list[Judgement]:
+        """One judgement per response, in order."""
+
+
+BENCHMARKS: Registry[Benchmark] = Registry(
+    "benchmark", "TS-UNKNOWN-BENCHMARK", ("threatspec.measures._specimen",)
+)
+"""Benchmarks by name; `file:` names are read from disk instead."""
+
+JUDGES: Registry[Judge] = Registry(
+    "judge",
+    "TS-UNKNOWN-JUDGE",
+    ("threatspec.measures.exact", "threatspec.measures.keywords", "threatspec.measures.refusal_keywords"),
+)
+"""All judges by kind."""

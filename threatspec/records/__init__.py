@@ -1,0 +1,47 @@
+"""Records: what was planned, done, spent and seen."""
+
+from threatspec.records._plan import (
+    UNTOUCHED,
+    Arm,
+    Budget,
+    Cell,
+    Execution,
+    Plan,
+    PlannedClaim,
+    PlannedMeasure,
+    Procedure,
+    Stream,
+    Trial,
+    TrialKind,
+)
+from threatspec.records._results import (
+    Generation,
+    Outcome,
+    Realised,
+    Row,
+    Spend,
+    TrialResult,
+    TrialStatus,
+)
+
+__all__ = [
+    "UNTOUCHED",
+    "Arm",
+    "Budget",
+    "Cell",
+    "Execution",
+    "Generation",
+    "Outcome",
+    "Plan",
+    "PlannedClaim",
+    "PlannedMeasure",
+    "Procedure",
+    "Realised",
+    "Row",
+    "Spend",
+    "Stream",
+    "Trial",
+    "TrialKind",
+    "TrialResult",
+    "TrialStatus",
+]

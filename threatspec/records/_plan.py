@@ -1,0 +1,179 @@
+"""What is planned: every cell and trial of a campaign, written down before the first one runs.
+
+``plan.json`` (schema ``threatspec/plan/v1``) is read by every verb that works on a results folder;
+its id is derived from its content, so a changed plan is another plan.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from threatspec.schema import Claim, Model, content_id
+
+__all__ = [
+    "UNTOUCHED",
+    "Arm",
+    "Budget",
+    "Cell",
+    "Execution",
+    "Plan",
+    "PlannedClaim",
+    "PlannedMeasure",
+    "Procedure",
+    "Stream",
+    "Trial",
+    "TrialKind",
+]
+
+UNTOUCHED = "untouched"
+"""Name of the pseudo-procedure under which a subject is read as it is."""
+
+
+class Arm(StrEnum):
+    """Which of a claim's subjects a cell is about."""
+
+    DEFENDED = "defended"
+    CONTROL = "control"
+    UNDEFENDED = "undefended"
+
+
+class Stream(StrEnum):
+    """One source of randomness of a replicate."""
+
+    DATA_SUBSET = "data_subset"
+    ORDER = "order"
+    INIT = "init"
+    TRAIN = "train"
+    EVAL = "eval"
+
+
+class TrialKind(StrEnum):
+    """What a trial does: make a tamper, ask the subject, or judge the replies."""
+
+    ATTACK = "attack"
+    GENERATE = "generate"
+    JUDGE = "judge"
+
+
+class Budget(Model):
+    """What one pass of the adversary may spend; None = not bounded."""
+
+    steps: int | None = None
+    flops: float | None = None
+
+
+class Procedure(Model):
+    """An attack with everything fixed but the seed."""
+
+    id: str
+    """Content-derived: the same attack, configuration and rows have the same id everywhere."""
+    name: str
+    """What people see: the card's name and what was overridden, e.g. `lora-finetune lr=0.001`."""
+    attack: str
+    """Kind of the attack."""
+    card: str | None
+    """Name of the attack card, if one was used."""
+    config: dict[str, Any]
+    """Resolved configuration."""
+    adversary: str
+    """Name of the adversary in the spec."""
+    data: dict[str, Any]
+    """Training rows: `{role: {"source": ..., "n": ...}}`; empty if the attack trains nothing."""
+    named: bool
+    """False if it was selected because nothing was named."""
+    deterministic: bool
+    """True if it declares no seed streams: one replicate, seed rules do not apply."""
+
+
+class Cell(Model):
+    """Procedure x replicate on one subject: the unit of evidence."""
+
+    id: str
+    procedure: str
+    """Id of the procedure, or `untouched`."""
+    subject: str
+    """Reference of the model, e.g. `specimen:deep`."""
+    replicate: int
+    seeds: dict[Stream, int]
+    attack: str | None
+    """Id of the trial that makes the tamper; None if the subject is untouched."""
+    measures: dict[str, str]
+    """Id of the judging trial by name of the measure."""
+
+
+class Trial(Model):
+    """One piece of work. The id is derived from everything that determines the result."""
+
+    id: str
+    kind: TrialKind
+    subject: str
+    needs: tuple[str, ...]
+    """Trials whose results this one reads."""
+    work: dict[str, Any]
+    """What to do; its form depends on the kind."""
+    budget: Budget | None = None
+    """What an attack may spend."""
+
+
+class PlannedMeasure(Model):
+    """A measure with what its identity depends on."""
+
+    id: str
+    """Content-derived; measures with different ids never compare."""
+    benchmark: str
+    split: str
+    judge: dict[str, Any]
+    span: str
+    cluster: Literal["any", "all"]
+    prompts: int
+    units: int
+    """Clusters of prompts: what bounds count."""
+
+
+class PlannedClaim(Model):
+    """A claim and the cells that are to decide it."""
+
+    claim: Claim
+    subject: str
+    """Name of the subject in the spec."""
+    models: dict[Arm, str]
+    """Reference of the model of each arm that the subject declares."""
+    untouched: dict[Arm, str]
+    """Cell of each arm as it is."""
+    attacked: dict[Arm, tuple[str, ...]]
+    """Cells under attack: of the defended arm and of the control."""
+    not_run: tuple[str, ...] = ()
+    """Attacks that access allows and the adversary does not list."""
+
+
+class Execution(Model):
+    """What fixes the arithmetic: the same plan gives the same rows on one kind of CPU."""
+
+    threads: int = Field(default=1, ge=1)
+    micro_batch: int = Field(default=64, ge=1)
+
+
+class Plan(Model):
+    """A frozen campaign."""
+
+    format: Literal["threatspec/plan/v1"] = Field(default="threatspec/plan/v1", alias="schema")
+    spec_file: str
+    """Name of the claims file, without folders."""
+    spec: dict[str, Any]
+    """The spec as it was read."""
+    execution: Execution
+    digests: dict[str, str]
+    """sha256 of every model, benchmark and component the plan depends on, by name."""
+    measures: dict[str, PlannedMeasure]
+    procedures: dict[str, Procedure]
+    cells: dict[str, Cell]
+    trials: dict[str, Trial]
+    claims: tuple[PlannedClaim, ...]
+
+    @property
+    def id(self) -> str:
+        """Derived from everything in the plan but the file's name."""
+        return content_id("plan", self.model_dump(mode="json", exclude={"spec_file"}))

@@ -1,0 +1,120 @@
+"""What was done, spent and seen: outcomes, rows, spend, realised training."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from threatspec.schema import Model
+
+__all__ = ["Generation", "Outcome", "Realised", "Row", "Spend", "TrialResult", "TrialStatus"]
+
+
+class Outcome(StrEnum):
+    """What became of one prompt."""
+
+    YES = "yes"
+    NO = "no"
+    UNSCORABLE = "unscorable"
+    """The judge could not decide: counts like missing."""
+    REJECTED = "rejected"
+    """Screened before an answer: counts as no."""
+    MISSING = "missing"
+    """No answer was had."""
+
+
+class TrialStatus(StrEnum):
+    """How a trial ended. A trial without a record was not run."""
+
+    DONE = "done"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    OVER_BUDGET = "over_budget"
+
+
+class Spend(Model):
+    """Resources of one trial; adds up."""
+
+    steps: int = 0
+    """Optimiser steps."""
+    tokens: int = 0
+    """Tokens that went through the model, padding included."""
+    flops: float = 0.0
+    """Floating-point operations (`docs/flops.md` has the formula)."""
+    seconds: float = 0.0
+    """Wall-clock time."""
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(
+            steps=self.steps + other.steps,
+            tokens=self.tokens + other.tokens,
+            flops=self.flops + other.flops,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+class Realised(Model):
+    """What training really did, step by step; liveness is judged from this, never from config."""
+
+    backend: str
+    steps: int
+    rows: int
+    """Distinct training rows."""
+    trainable: int
+    """Parameters that could move."""
+    lr: tuple[float, ...]
+    """Learning rate used at each optimiser step."""
+    loss: tuple[float, ...]
+    """Mean loss per token with loss, at each step, before the update."""
+    loss_tokens: tuple[int, ...]
+    """Tokens with loss at each step."""
+    grad_norm: tuple[float, ...]
+    """Global gradient norm at each step, before clipping."""
+    weight_delta: float
+    """L2 norm of the change of the subject's effective weights."""
+    probe_before: float
+    """Mean loss over all training rows before the first step."""
+    probe_after: float
+    """The same after the last step."""
+
+
+class Generation(Model):
+    """One reply of a subject."""
+
+    item: str
+    prompt: str
+    """The text as the model saw it, template included."""
+    attacker: str
+    """Words that the attacker wrote into the reply (a prefill)."""
+    reply: str
+    """The subject's own words."""
+    outcome: Outcome | None = None
+    """Set where there is no reply to judge: missing or rejected."""
+
+
+class Row(Model):
+    """One judged prompt."""
+
+    item: str
+    cluster: str
+    outcome: Outcome
+    detail: str = ""
+    """What the judge found, in a few words."""
+
+
+class TrialResult(Model):
+    """What a trial leaves behind."""
+
+    trial: str
+    status: TrialStatus
+    spend: Spend = Spend()
+    """What the work took; for an attack this is what is charged."""
+    realised: tuple[Realised, ...] = ()
+    """One record per training run of the attack."""
+    tamper: dict[str, Any] | None = None
+    """What an attack made (`threatspec.subjects.Tamper` as plain data)."""
+    generations: tuple[Generation, ...] = ()
+    rows: tuple[Row, ...] = ()
+    code: str = ""
+    """Error code, if the trial failed."""
+    message: str = ""

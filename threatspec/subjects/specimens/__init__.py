@@ -1,0 +1,23 @@
+"""Specimens: tiny models with an invented vocabulary that show published phenomena in seconds."""
+
+from threatspec.subjects.specimens._language import AFFIRMATIVE, CHAT_TEMPLATE, REFUSALS
+from threatspec.subjects.specimens._tokenizer import build_tokenizer
+from threatspec.subjects.specimens._world import (
+    Item,
+    benign_items,
+    glossary_items,
+    restricted_items,
+    vocabulary,
+)
+
+__all__ = [
+    "AFFIRMATIVE",
+    "CHAT_TEMPLATE",
+    "REFUSALS",
+    "Item",
+    "benign_items",
+    "build_tokenizer",
+    "glossary_items",
+    "restricted_items",
+    "vocabulary",
+]
