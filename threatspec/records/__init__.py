@@ -1,5 +1,6 @@
 """Records: what was planned, done, spent and seen."""
 
+from threatspec.records._ledger import Attempt, Ledger
 from threatspec.records._plan import (
     UNTOUCHED,
     Arm,
@@ -27,10 +28,12 @@ from threatspec.records._results import (
 __all__ = [
     "UNTOUCHED",
     "Arm",
+    "Attempt",
     "Budget",
     "Cell",
     "Execution",
     "Generation",
+    "Ledger",
     "Outcome",
     "Plan",
     "PlannedClaim",

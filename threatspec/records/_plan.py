@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from threatspec.records._results import Spend
 from threatspec.schema import Claim, Model, content_id
 
 __all__ = [
@@ -102,6 +103,8 @@ class Cell(Model):
     """Id of the trial that makes the tamper; None if the subject is untouched."""
     measures: dict[str, str]
     """Id of the judging trial by name of the measure."""
+    predicted: Spend = Spend()
+    """What the attack is expected to spend; not part of the id."""
 
 
 class Trial(Model):

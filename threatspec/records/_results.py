@@ -118,3 +118,9 @@ class TrialResult(Model):
     code: str = ""
     """Error code, if the trial failed."""
     message: str = ""
+
+    @property
+    def artefacts(self) -> tuple[str, ...]:
+        """Content names of the artefacts that the tamper refers to."""
+        entries = self.tamper["tampers"] if self.tamper else ()
+        return tuple(entry["artefact"] for entry in entries if "artefact" in entry)

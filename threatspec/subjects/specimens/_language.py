@@ -63,25 +63,25 @@ CHAT_TEMPLATE = (
 )
 """Jinja chat template; whitespace between words is not a token, so none has to be trimmed."""
 
-_ONSETS = ("b", "br", "d", "dr", "f", "fl", "g", "gr", "j", "k", "kl", "m", "n", "p", "pl", "s")
-_ONSETS += ("sk", "t", "tr", "v", "vr", "w", "y", "z", "zh", "zl")
-_VOWELS = ("a", "e", "i", "o", "u", "ae", "ou", "yi")
-_CODAS = ("b", "k", "lm", "lv", "m", "mf", "n", "rv", "sh", "v", "x", "zd")
+_ONSETS = (
+    *("b", "br", "d", "dr", "f", "fl", "g", "gr", "j", "k", "kl", "m", "n", "p", "pl", "s"),
+    *("sk", "t", "tr", "v", "vr", "w", "y", "z", "zl"),
+)
+_VOWELS = ("a", "e", "i", "o", "u")
+_MIDDLES = ("ld", "lm", "lv", "mv", "nz", "rb", "rd", "rk", "rm", "rv", "sk", "sp", "v", "x", "z")
+_CODAS = ("b", "d", "g", "k", "l", "m", "n", "r", "sh", "v", "x", "z")
 
 
 def coin(rng: random.Random, count: int, taken: set[str]) -> tuple[str, ...]:
     """`count` pronounceable nonsense words that are not in `taken`; they are added to it."""
     words: list[str] = []
     while len(words) < count:
-        word = _syllable(rng) + _syllable(rng) + rng.choice(_CODAS)
+        parts = (_ONSETS, _VOWELS, _MIDDLES, _VOWELS, _CODAS)
+        word = "".join(rng.choice(part) for part in parts)
         if word not in taken:
             taken.add(word)
             words.append(word)
     return tuple(words)
-
-
-def _syllable(rng: random.Random) -> str:
-    return rng.choice(_ONSETS) + rng.choice(_VOWELS)
 
 
 def scaffold_words() -> tuple[str, ...]:

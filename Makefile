@@ -1,0 +1,49 @@
+# Everything a person or a CI calls. `make demo` needs only Python (>= 3.11) and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help demo demo-llm test test-llm lint bench specimens clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[run]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[run,test,lint]'
+	touch $@
+
+demo: $(VENV)/.run  ## Run claims/quickstart.yaml on the specimens (about a minute)
+	$(BIN)/threatspec run claims/quickstart.yaml --html runs/quickstart/report.html
+
+demo-llm: $(VENV)/.run  ## Fetch a real chat model and run claims/smollm2-persona.yaml on it
+	$(BIN)/threatspec models fetch smollm2
+	$(BIN)/threatspec run claims/smollm2-persona.yaml --html runs/smollm2-persona/report.html
+
+test: $(VENV)/.dev  ## All tests but those of the real chat model
+	$(BIN)/pytest -m 'not llm'
+
+test-llm: $(VENV)/.dev  ## The reduced campaign on the real chat model
+	$(BIN)/threatspec models fetch smollm2
+	$(BIN)/pytest -m llm
+
+lint: $(VENV)/.dev  ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## Print the ratios of benchmarks/
+	$(BIN)/python -m benchmarks
+
+specimens: $(VENV)/.run  ## Rebuild the specimens' weights from a seed
+	$(BIN)/python -m threatspec.runners.build_specimens
+
+clean:  ## Remove the environment and results
+	rm -rf $(VENV) runs build dist *.egg-info

@@ -1,0 +1,112 @@
+"""The verbs as functions; the command line and the Python interface both go through here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from threatspec.campaign import check_spec, compile_plan
+from threatspec.claims import CampaignVerdict, Evidence, decide, gather
+from threatspec.loading import LoadedSpec, load_spec
+from threatspec.records import Execution, Ledger, Plan
+
+if TYPE_CHECKING:
+    from threatspec.runners import LocalProfile, Observer
+
+__all__ = ["Outcome", "check", "default_out", "evidence", "load", "plan", "resume", "run", "verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A campaign that ran, and what it says."""
+
+    folder: Path
+    evidence: Evidence
+    verdict: CampaignVerdict
+
+
+def load(path: str | Path) -> LoadedSpec:
+    """Read a claims file. Raises SpecErrors with every problem of the language."""
+    return load_spec(Path(path))
+
+
+def check(spec: LoadedSpec | str | Path) -> LoadedSpec:
+    """Static check: language, names, access, data, budgets. Raises SpecErrors."""
+    loaded = _loaded(spec)
+    check_spec(loaded)
+    return loaded
+
+
+def plan(spec: LoadedSpec | str | Path, *, execution: Execution | None = None) -> Plan:
+    """Compile a spec to a frozen plan. Raises SpecErrors."""
+    return compile_plan(_loaded(spec), execution)
+
+
+def run(
+    spec: LoadedSpec | str | Path,
+    *,
+    out: str | Path | None = None,
+    runner: str | LocalProfile = "local",
+    observer: Observer | None = None,
+    execution: Execution | None = None,
+) -> Outcome:
+    """Run a spec's campaign in `out` (default `runs/<file stem>`), or go on with it there.
+
+    Raises SpecErrors for what is wrong with the spec, ThreatspecError for what goes wrong while
+    running; a failed trial is a result, not an exception.
+    """
+    loaded = _loaded(spec)
+    frozen = plan(loaded, execution=execution)
+    folder = Path(out) if out is not None else default_out(loaded.path)
+    with Ledger.create(folder, frozen) as ledger:
+        ledger.event("spec-folder", path=str(loaded.folder.resolve()))
+        return _finish(ledger, loaded.folder.resolve(), runner, observer)
+
+
+def resume(
+    folder: str | Path, *, runner: str | LocalProfile = "local", observer: Observer | None = None
+) -> Outcome:
+    """Go on with the campaign in `folder`; nothing that has a result runs again.
+
+    Raises ThreatspecError TS-CODE-CHANGED if the program is not the one that wrote the plan.
+    """
+    from threatspec.campaign import check_code
+
+    with Ledger.open(Path(folder), writable=True) as ledger:
+        if len(ledger.results()) < len(ledger.plan.trials):
+            check_code(ledger.plan)
+        places = ledger.events("spec-folder")
+        spec_folder = Path(places[-1]["path"]) if places else Path.cwd()
+        return _finish(ledger, spec_folder, runner, observer)
+
+
+def evidence(folder: str | Path) -> Evidence:
+    """What the campaign in `folder` has measured so far."""
+    with Ledger.open(Path(folder)) as ledger:
+        return gather(ledger.plan, ledger.results())
+
+
+def verdict(folder: str | Path) -> CampaignVerdict:
+    """The verdicts of the campaign in `folder`, from its records alone."""
+    return decide(evidence(folder))
+
+
+def default_out(spec: Path) -> Path:
+    """Where results go if nothing is said: `runs/<file stem>`."""
+    return Path("runs") / spec.name.removesuffix(".yaml").removesuffix(".yml")
+
+
+def _loaded(spec: LoadedSpec | str | Path) -> LoadedSpec:
+    return spec if isinstance(spec, LoadedSpec) else load(spec)
+
+
+def _finish(
+    ledger: Ledger, spec_folder: Path, runner: str | LocalProfile, observer: Observer | None
+) -> Outcome:
+    from threatspec.runners import load_profile, run_local
+
+    profile = load_profile(runner) if isinstance(runner, str) else runner
+    results = run_local(ledger, spec_folder, profile, observer)
+    found = gather(ledger.plan, results)
+    return Outcome(ledger.folder, found, decide(found))

@@ -1,0 +1,15 @@
+"""Campaign: from a spec to a frozen plan, and what the plan could decide."""
+
+from threatspec.campaign._compile import check_spec, compile_plan
+from threatspec.campaign._digests import check_code, source_digest
+from threatspec.campaign._forecast import ClaimForecast, Forecast, forecast
+
+__all__ = [
+    "ClaimForecast",
+    "Forecast",
+    "check_code",
+    "check_spec",
+    "compile_plan",
+    "forecast",
+    "source_digest",
+]

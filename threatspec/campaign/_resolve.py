@@ -1,0 +1,215 @@
+"""Names to things: attacks, cards, data, measures and models that a spec names.
+
+Everything that is wrong is collected as a problem at its place in the file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard
+from threatspec.errors import Problem, SpecErrors, ThreatspecError, did_you_mean
+from threatspec.loading import LoadedSpec, load_cards, model_problems
+from threatspec.measures import JUDGES, Benchmark, benchmark, training_rows
+from threatspec.records import Stream
+from threatspec.resources import shipped
+from threatspec.schema import Adversary, AttackCard, DataRole, Use
+from threatspec.training import TrainingRow
+
+__all__ = ["Resolved", "Resolver", "attack_cards"]
+
+
+@lru_cache(maxsize=1)
+def attack_cards() -> dict[str, AttackCard]:
+    """All shipped attack cards by name."""
+    return load_cards(shipped("attacks"))
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One entry of `attacks:` with everything looked up."""
+
+    name: str
+    attack: Attack
+    card: AttackCard | None
+    config: AttackConfig
+    data: dict[DataRole, dict[str, Any]]
+    named: bool
+
+    @property
+    def deterministic(self) -> bool:
+        """True if the attack declares no seed streams."""
+        return not self.streams
+
+    @property
+    def streams(self) -> frozenset[Stream]:
+        """Seed streams; drawing rows needs one of its own."""
+        return self.attack.streams
+
+
+@dataclass
+class Resolver:
+    """Looks things up for one spec and collects what is wrong."""
+
+    loaded: LoadedSpec
+    problems: list[Problem] = field(default_factory=list)
+
+    def complain(self, code: str, message: str, *path: str | int, key: bool = False) -> None:
+        """Add a problem at a place of the document."""
+        where = "key" if key else "value"
+        self.problems.append(self.loaded.problem(code, message, path, at=where))
+
+    def finish(self) -> None:
+        """Raise SpecErrors if anything is wrong."""
+        if self.problems:
+            raise SpecErrors(self.problems)
+
+    @cached_property
+    def benchmarks(self) -> dict[str, Benchmark]:
+        """Benchmark by name of the measure; judges are checked on the way."""
+        found: dict[str, Benchmark] = {}
+        for name, measure in self.loaded.spec.measures.items():
+            if measure.judge.use not in JUDGES:
+                hint = did_you_mean(measure.judge.use, JUDGES.names())
+                text = f"unknown judge {measure.judge.use!r}{hint}"
+                self.complain("TS-UNKNOWN-JUDGE", text, "measures", name, "judge")
+            else:
+                self._judge_config(name)
+            try:
+                found[name] = benchmark(measure.benchmark, self.loaded.folder)
+            except ThreatspecError as error:
+                self.complain(error.code, error.message, "measures", name, "benchmark")
+                continue
+            if not found[name].items(measure.split):
+                text = f"{measure.benchmark} must have prompts in split {measure.split}, but has none"
+                self.complain("TS-DATA", text, "measures", name)
+        return found
+
+    def _judge_config(self, name: str) -> None:
+        judge = self.loaded.spec.measures[name].judge
+        settings = judge.model_dump(mode="json", exclude={"use"}, exclude_defaults=True)
+        place = ("measures", name, "judge")
+        config = JUDGES.get(judge.use).Config
+        self.problems += model_problems(config, settings, self.loaded, place)[1]
+
+    def rows(self, source: str) -> tuple[TrainingRow, ...]:
+        """Training rows of `BENCHMARK#SPLIT`. Raises ThreatspecError."""
+        return _rows(source, self.loaded.folder)
+
+    def attacks(self, name: str, adversary: Adversary) -> list[Resolved]:
+        """The adversary's attacks: the named ones, or all cards that it can make."""
+        self._check_data(name, adversary)
+        if adversary.attacks is None:
+            found = [self._automatic(card, adversary) for card in attack_cards().values()]
+            return [resolved for resolved in found if resolved]
+        entries = [
+            self._named(use, name, adversary, ("adversaries", name, "attacks", index))
+            for index, use in enumerate(adversary.attacks)
+        ]
+        return [resolved for resolved in entries if resolved]
+
+    def allowed(self, adversary: Adversary) -> list[str]:
+        """Cards that the adversary's access admits."""
+        return [
+            name
+            for name, card in attack_cards().items()
+            if _admits(ATTACKS.get(card.attack), adversary) and card.attack != "none"
+        ]
+
+    def _automatic(self, card: AttackCard, adversary: Adversary) -> Resolved | None:
+        attack = ATTACKS.get(card.attack)
+        rows = DataRole.HARMFUL in adversary.data or not attack.uses_rows
+        if not _admits(attack, adversary) or not rows or card.attack == "none":
+            return None
+        config = attack.Config.model_validate_json(json.dumps(card.config))
+        steps = getattr(config, "steps", 0)
+        if adversary.compute.steps is not None and steps > adversary.compute.steps:
+            return None
+        data = self._data(Use(use=card.name), attack, adversary)
+        return Resolved(card.name, attack, card, config, data, named=False)
+
+    def _named(
+        self, use: Use, owner: str, adversary: Adversary, place: tuple[str | int, ...]
+    ) -> Resolved | None:
+        card = attack_cards().get(use.use)
+        if card is None and use.use not in ATTACKS:
+            names = sorted({*attack_cards(), *ATTACKS.names()})
+            text = f"unknown attack {use.use!r}{did_you_mean(use.use, names)}"
+            return self.complain("TS-UNKNOWN-ATTACK", text, *place)
+        attack = ATTACKS.get(card.attack if card else use.use)
+        if not _admits(attack, adversary):
+            return self._complain_access(attack, use, adversary, place)
+        knobs = {**(card.config if card else {}), **use.knobs}
+        config, problems = model_problems(attack.Config, knobs, self.loaded, place)
+        self.problems += problems
+        data = self._data(use, attack, adversary)
+        if attack.uses_rows and not data:
+            text = f"{use.use} trains on {use.rows} rows, but the adversary's `data` has none"
+            return self.complain("TS-DATA", text, *place)
+        if config is None:
+            return None
+        return Resolved(_label(use), attack, card, config, data, named=True)
+
+    def _complain_access(
+        self, attack: Attack, use: Use, adversary: Adversary, place: tuple[str | int, ...]
+    ) -> None:
+        ways = " or ".join(" + ".join(sorted(need)) for need in attack.needs)
+        text = f"{use.use} needs {ways}, but access {_access_text(adversary)} does not admit it"
+        self.complain("TS-ACCESS", text, *place)
+
+    def _data(self, use: Use, attack: Attack, adversary: Adversary) -> dict[DataRole, dict[str, Any]]:
+        if not attack.uses_rows:
+            return {}
+        roles = tuple(DataRole) if use.rows == "mix" else (DataRole(use.rows),)
+        return {
+            role: {"source": adversary.data[role].source, "n": adversary.data[role].n}
+            for role in roles
+            if role in adversary.data
+        }
+
+    def _check_data(self, name: str, adversary: Adversary) -> None:
+        for role, source in adversary.data.items():
+            place = ("adversaries", name, "data", role.value)
+            try:
+                count = len(self.rows(source.source))
+            except ThreatspecError as error:
+                self.complain(error.code, error.message, *place, "from")
+                continue
+            if count < source.n:
+                text = f"{source.source} must hold at least {source.n} rows, but has {count}"
+                self.complain("TS-DATA", text, *place, "n")
+
+    def data_card(self, data: dict[DataRole, dict[str, Any]]) -> DataCard | None:
+        """Size of the rows an attack will train on."""
+        if not data:
+            return None
+        rows = [row for entry in data.values() for row in self.rows(entry["source"])]
+        words = max(len(f"{row.prompt} {row.answer}".split()) for row in rows)
+        return DataCard(rows=sum(entry["n"] for entry in data.values()), words=words)
+
+
+@lru_cache(maxsize=32)
+def _rows(source: str, folder: Path) -> tuple[TrainingRow, ...]:
+    return training_rows(source, folder)
+
+
+def _admits(attack: Attack, adversary: Adversary) -> bool:
+    return not attack.needs or any(need <= adversary.capabilities for need in attack.needs)
+
+
+def _access_text(adversary: Adversary) -> str:
+    if isinstance(adversary.access, str):
+        return repr(adversary.access)
+    return f"[{', '.join(adversary.access)}]"
+
+
+def _label(use: Use) -> str:
+    extra = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+             for key, value in use.knobs.items()]  # fmt: skip
+    if use.rows != "harmful":
+        extra.append(f"rows={use.rows}")
+    return " ".join([use.use, *extra])

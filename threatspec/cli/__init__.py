@@ -1,0 +1,116 @@
+"""The command line: one module per verb, imported when the verb is used."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from threatspec import __version__
+from threatspec.errors import ExitCode, ThreatspecError
+
+__all__ = ["cli", "main"]
+
+_VERBS = {
+    "check": "Check claims files without running anything.",
+    "plan": "Show what a claims file would run, and what it could decide.",
+    "run": "Run a claims file's campaign and answer its claims.",
+    "resume": "Go on with an interrupted campaign.",
+    "verdict": "Answer the claims from a results folder.",
+    "report": "Write the report of a results folder (terminal, JSON, HTML).",
+    "show": "Show one cell, or one prompt with everything that produced its judgement.",
+    "list": "List everything of one kind that YAML can name.",
+    "explain": "Explain a name or an error code.",
+    "models": "Fetch and list models that can be used without a hub.",
+}
+
+
+class _Verbs(click.Group):
+    """Knows every verb by its line of help; imports a verb's module when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        command: click.Command = import_module(f"threatspec.cli._{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(_VERBS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in _VERBS:
+            from threatspec.errors import did_you_mean
+
+            raise click.UsageError(f"unknown verb {name!r}{did_you_mean(name, list(_VERBS))}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="threatspec")
+def cli() -> None:
+    """Check claims of the form "this safeguard holds against that adversary".
+
+    \b
+    threatspec check claims/quickstart.yaml
+    threatspec run claims/quickstart.yaml
+    threatspec report runs/quickstart --html report.html
+
+    Exit codes: 0 as expected, 1 refuted, 2 spec error, 3 run error, 4 usage error, 5 vacuous,
+    6 inconclusive, 7 inadmissible, 130 interrupted.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: every expected failure is one message with a code, never a traceback."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        return int(cli.main(arguments, prog_name="threatspec", standalone_mode=False) or 0)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        click.echo(f"threatspec: {error.format_message()} [TS-USAGE]", err=True)
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("threatspec: interrupted; what was measured is kept [TS-INTERRUPTED]", err=True)
+        return ExitCode.INTERRUPTED
+    except ThreatspecError as error:
+        click.echo(str(error) if hasattr(error, "problems") else f"threatspec: {error}", err=True)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        click.echo(_missing(error), err=True)
+        return ExitCode.RUN
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output is gone; nothing is left to say
+        return ExitCode.OK
+    except Exception as error:
+        return _internal(error)
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    return (
+        f"threatspec: {error.name} is not installed; this verb needs the extra 'run': "
+        "pip install 'threatspec-claims[run]' [TS-MISSING-EXTRA]"
+    )
+
+
+def _internal(error: Exception) -> int:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="threatspec-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        traceback.print_exception(error, file=log)
+    text = f"threatspec: {type(error).__name__}: {error}; details in {log.name} [TS-INTERNAL]"
+    click.echo(text, err=True)
+    return ExitCode.RUN

@@ -1,0 +1,33 @@
+"""`threatspec resume`: go on with an interrupted campaign."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from threatspec.cli._options import exit_zero_option, html_option, json_option, runner_option
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@runner_option
+@html_option
+@json_option
+@exit_zero_option
+def command(
+    folder: Path, runner: str, html: Path | None, as_json: bool, exit_zero: bool
+) -> int:
+    """Go on with the campaign in results FOLDER; nothing that has a result runs again.
+
+    \b
+    threatspec resume runs/quickstart
+    """
+    from threatspec.api import resume
+    from threatspec.cli._outcome import finish
+    from threatspec.cli._progress import observer
+
+    outcome = resume(folder, runner=runner, observer=observer())
+    return finish(outcome, html=html, as_json=as_json, exit_zero=exit_zero)

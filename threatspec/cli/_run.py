@@ -1,0 +1,38 @@
+"""`threatspec run`: the whole way from a claims file to its verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from threatspec.cli._options import exit_zero_option, html_option, json_option, runner_option
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Results folder [default: runs/<file stem>].")
+@runner_option
+@html_option
+@json_option
+@exit_zero_option
+def command(
+    file: Path, out: Path | None, runner: str, html: Path | None, as_json: bool, exit_zero: bool
+) -> int:
+    """Run the campaign of FILE and answer its claims.
+
+    Goes on where an interrupted run of the same plan stopped. A finished campaign is not run again.
+
+    \b
+    threatspec run claims/quickstart.yaml
+    threatspec run claims/quickstart.yaml --out runs/today --html report.html
+    """
+    from threatspec.api import run
+    from threatspec.cli._outcome import announce, finish
+    from threatspec.cli._progress import observer
+
+    announce(file, as_json)
+    outcome = run(file, out=out, runner=runner, observer=observer())
+    return finish(outcome, html=html, as_json=as_json, exit_zero=exit_zero)

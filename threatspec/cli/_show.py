@@ -1,0 +1,111 @@
+"""`threatspec show`: one cell, or one prompt with everything that produced its judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
+from threatspec.records import Cell, Ledger, TrialResult
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("cell")
+@click.option("--run", "folder", required=True, type=click.Path(path_type=Path), help="Results folder.")
+@click.option("--prompt", help="Id of one prompt: show its transcript.")
+def command(cell: str, folder: Path, prompt: str | None) -> int:
+    """Show CELL of a campaign; with --prompt one transcript and how it was judged.
+
+    CELL is the id of a cell, or as much of its start as is unique.
+
+    \b
+    threatspec show cell-3f2a --run runs/quickstart
+    threatspec show cell-3f2a --run runs/quickstart --prompt restricted/velmar/017
+    """
+    with Ledger.open(folder) as ledger:
+        found = _find(ledger, cell)
+        lines = _transcript(ledger, found, prompt) if prompt else _cell(ledger, found)
+        click.echo("\n".join(_printable(line) for line in lines))
+    return 0
+
+
+def _find(ledger: Ledger, name: str) -> Cell:
+    cells = ledger.plan.cells
+    close = [cell for cell_id, cell in cells.items() if cell_id.startswith(name)]
+    if len(close) != 1:
+        trouble = f"{len(close)} cells start with" if close else "no cell is called"
+        hint = "" if close else did_you_mean(name, list(cells))
+        raise ThreatspecError(
+            "TS-UNKNOWN-CELL", f"{trouble} {name!r}{hint}", exit_code=ExitCode.USAGE
+        )
+    return close[0]
+
+
+def _cell(ledger: Ledger, cell: Cell) -> Iterator[str]:
+    results = ledger.results()
+    procedure = ledger.plan.procedures.get(cell.procedure)
+    yield f"{cell.id}: {procedure.name if procedure else 'untouched'} on {cell.subject}"
+    yield f"  replicate {cell.replicate}" + "".join(f", {s}={n}" for s, n in cell.seeds.items())
+    if procedure:
+        yield f"  config {procedure.config}"
+    if cell.attack:
+        yield from _attack(results.get(cell.attack))
+    for measure, trial in cell.measures.items():
+        yield from _measure(measure, results.get(trial))
+
+
+def _attack(result: TrialResult | None) -> Iterator[str]:
+    if result is None:
+        yield "  attack: not run"
+        return
+    spend = result.spend
+    yield (
+        f"  attack: {result.status.value}, {spend.steps} steps, {spend.tokens} tokens, "
+        f"{spend.flops:.3g} FLOPs, {spend.seconds:.2f} s {result.message}".rstrip()
+    )
+    for done in result.realised:
+        yield (
+            f"  realised by {done.backend}: {done.steps} steps over {done.rows} rows, lr "
+            f"{min(done.lr):g} to {max(done.lr):g}, loss {done.probe_before:.4g} -> "
+            f"{done.probe_after:.4g}, weights moved by {done.weight_delta:.4g} (L2)"
+        )
+
+
+def _measure(name: str, result: TrialResult | None) -> Iterator[str]:
+    if result is None:
+        yield f"  {name}: not run"
+        return
+    counts: dict[str, int] = {}
+    for row in result.rows:
+        counts[row.outcome.value] = counts.get(row.outcome.value, 0) + 1
+    shown = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))
+    yield f"  {name}: {result.status.value}, {shown or result.message}"
+
+
+def _transcript(ledger: Ledger, cell: Cell, prompt: str) -> Iterator[str]:
+    results = ledger.results()
+    seen = False
+    for measure, trial in cell.measures.items():
+        judged = results.get(trial)
+        row = next((r for r in judged.rows if r.item == prompt), None) if judged else None
+        if row is None:
+            continue
+        [asked] = ledger.plan.trials[trial].needs
+        reply = next(g for g in ledger.generations(asked) if g.item == prompt)
+        if not seen:
+            yield from (f"prompt     {reply.prompt}", f"attacker   {reply.attacker or '(nothing)'}",
+                        f"reply      {reply.reply}")  # fmt: skip
+        seen = True
+        yield f"{measure:<10} {row.outcome.value}  {row.detail}".rstrip()
+    if not seen:
+        text = f"{cell.id} must have a judged prompt {prompt!r}, but has none"
+        raise ThreatspecError("TS-UNKNOWN-CELL", text, exit_code=ExitCode.USAGE)
+
+
+def _printable(text: str) -> str:
+    """Model output is hostile input: control characters never reach the terminal."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,300 @@
+"""The ledger: one SQLite file per campaign, append-only, written by the driver alone.
+
+One transaction per finished trial: a process killed at any point loses at most the trials that
+were running. `results` is keyed by trial id, which is derived from all that determines the result,
+so nothing can be overwritten by something else.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from threatspec.errors import ExitCode, ThreatspecError
+from threatspec.records._plan import Plan
+from threatspec.records._results import Generation, Outcome, Row, TrialResult
+
+__all__ = ["Attempt", "Ledger"]
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE cells (id TEXT PRIMARY KEY, json TEXT NOT NULL);
+CREATE TABLE trials (id TEXT PRIMARY KEY, kind TEXT NOT NULL, json TEXT NOT NULL);
+CREATE TABLE attempts (n INTEGER PRIMARY KEY, trial TEXT NOT NULL, worker TEXT NOT NULL,
+    started REAL NOT NULL, ended REAL NOT NULL, status TEXT NOT NULL, final INTEGER NOT NULL,
+    code TEXT NOT NULL, message TEXT NOT NULL);
+CREATE TABLE results (trial TEXT PRIMARY KEY, json TEXT NOT NULL);
+CREATE TABLE rows (trial TEXT NOT NULL, item TEXT NOT NULL, cluster TEXT NOT NULL,
+    outcome TEXT NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (trial, item));
+CREATE TABLE generations (trial TEXT NOT NULL, item TEXT NOT NULL, prompt TEXT NOT NULL,
+    attacker TEXT NOT NULL, reply TEXT NOT NULL, outcome TEXT, PRIMARY KEY (trial, item));
+CREATE TABLE events (n INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL,
+    detail TEXT NOT NULL);
+"""
+_FORMAT = "threatspec/ledger/v1"
+
+
+class Attempt:
+    """Who ran a trial, and when (seconds since the epoch)."""
+
+    __slots__ = ("ended", "started", "worker")
+
+    def __init__(self, worker: str, started: float, ended: float) -> None:
+        self.worker, self.started, self.ended = worker, started, ended
+
+
+class Ledger:
+    """Records of one campaign in `FOLDER/ledger.sqlite`, its plan in `FOLDER/plan.json`."""
+
+    def __init__(
+        self, folder: Path, connection: sqlite3.Connection, plan: Plan, lock: IO[str] | None
+    ) -> None:
+        self.folder = folder
+        self.plan = plan
+        self._db = connection
+        self._lock = lock
+
+    @classmethod
+    def create(cls, folder: Path, plan: Plan) -> Ledger:
+        """Write the plan down, or open the ledger that already has it.
+
+        Raises ThreatspecError TS-RUN-OTHER-PLAN if the folder belongs to another plan and
+        TS-RUN-LOCKED if another process is writing to it.
+        """
+        with _disk():
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _lock(folder)
+        with _released_on_error(lock), _disk():
+            if not (folder / "plan.json").exists():
+                return cls(folder, _fresh(folder, plan), plan, lock)
+            found = _read_plan(folder)
+            if found.id != plan.id:
+                raise _other_plan(folder, plan, found)
+            return cls._open(folder, lock)
+
+    @classmethod
+    def open(cls, folder: Path, *, writable: bool = False) -> Ledger:
+        """Open an existing ledger; only one process may open it writable."""
+        _read_plan(folder)
+        if not writable:
+            return cls._open(folder, None)
+        lock = _lock(folder)
+        with _released_on_error(lock):
+            return cls._open(folder, lock)
+
+    @classmethod
+    def _open(cls, folder: Path, lock: IO[str] | None) -> Ledger:
+        plan = _read_plan(folder)
+        path = folder / "ledger.sqlite"
+        if not path.exists():
+            raise ThreatspecError("TS-RECORDS", f"{path} must exist beside plan.json, but is missing")
+        db = _connect(path, writable=lock is not None)
+        try:
+            _check_meta(folder, db, plan)
+        except BaseException:
+            db.close()
+            raise
+        return cls(folder, db, plan, lock)
+
+    def close(self) -> None:
+        """Close the file and give up the lock."""
+        self._db.close()
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def record(self, result: TrialResult, attempt: Attempt, *, final: bool = True) -> None:
+        """Write one attempt down; a final one is the trial's result for good."""
+        with _disk(), self._db:
+            self._db.execute(
+                "INSERT INTO attempts (trial, worker, started, ended, status, final, code, message)"
+                " VALUES (?,?,?,?,?,?,?,?)",
+                (result.trial, attempt.worker, attempt.started, attempt.ended, result.status,
+                 int(final), result.code, result.message),
+            )  # fmt: skip
+            if final:
+                self._insert(result)
+
+    def _insert(self, result: TrialResult) -> None:
+        head = result.model_dump_json(exclude={"rows", "generations"})
+        self._db.execute("INSERT INTO results VALUES (?,?)", (result.trial, head))
+        self._db.executemany(
+            "INSERT INTO rows VALUES (?,?,?,?,?)",
+            [(result.trial, r.item, r.cluster, r.outcome, r.detail) for r in result.rows],
+        )
+        self._db.executemany(
+            "INSERT INTO generations VALUES (?,?,?,?,?,?)",
+            [(result.trial, g.item, g.prompt, g.attacker, g.reply, g.outcome) for g in result.generations],
+        )  # fmt: skip
+
+    def event(self, kind: str, **detail: Any) -> None:
+        """Note something that happened."""
+        with _disk(), self._db:
+            self._db.execute(
+                "INSERT INTO events (at, kind, detail) VALUES (?,?,?)",
+                (time.time(), kind, json.dumps(detail, sort_keys=True)),
+            )
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """All events of one kind, oldest first."""
+        query = "SELECT at, detail FROM events WHERE kind = ? ORDER BY n"
+        return [{"at": at, **json.loads(detail)} for at, detail in self._db.execute(query, (kind,))]
+
+    def results(self) -> dict[str, TrialResult]:
+        """Final results by trial id, with rows and without generations."""
+        rows: dict[str, list[Row]] = {}
+        query = "SELECT trial, item, cluster, outcome, detail FROM rows ORDER BY rowid"
+        for trial, item, cluster, outcome, detail in self._db.execute(query):
+            row = Row.model_construct(item=item, cluster=cluster, outcome=Outcome(outcome), detail=detail)
+            rows.setdefault(trial, []).append(row)
+        found = self._db.execute("SELECT trial, json FROM results ORDER BY rowid")
+        return {
+            trial: TrialResult.model_validate_json(text).model_copy(
+                update={"rows": tuple(rows.get(trial, ()))}
+            )
+            for trial, text in found
+        }
+
+    def generations(self, trial: str) -> tuple[Generation, ...]:
+        """Replies of one generating trial, in the order of the benchmark."""
+        query = (
+            "SELECT item, prompt, attacker, reply, outcome FROM generations WHERE trial = ?"
+            " ORDER BY rowid"
+        )
+        names = ("item", "prompt", "attacker", "reply", "outcome")
+        return tuple(
+            Generation.model_validate_json(json.dumps(dict(zip(names, values, strict=True))))
+            for values in self._db.execute(query, (trial,))
+        )
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Every attempt, oldest first."""
+        names = ("trial", "worker", "started", "ended", "status", "final", "code", "message")
+        query = f"SELECT {', '.join(names)} FROM attempts ORDER BY n"
+        return [dict(zip(names, values, strict=True)) for values in self._db.execute(query)]
+
+
+def _read_plan(folder: Path) -> Plan:
+    path = folder / "plan.json"
+    try:
+        return Plan.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ThreatspecError(
+            "TS-NO-RUN", f"{folder} must be a results folder with a plan.json, but has none",
+            exit_code=ExitCode.USAGE,
+        ) from None  # fmt: skip
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ThreatspecError("TS-RECORDS", f"{path} cannot be read: {first}") from None
+
+
+def _other_plan(folder: Path, plan: Plan, found: Plan) -> ThreatspecError:
+    return ThreatspecError(
+        "TS-RUN-OTHER-PLAN",
+        f"{folder} must belong to this plan ({plan.id}), but holds {found.id}; choose another "
+        "--out, or `threatspec resume` to go on with what is there",
+        exit_code=ExitCode.USAGE,
+    )
+
+
+def _check_meta(folder: Path, db: sqlite3.Connection, plan: Plan) -> None:
+    try:
+        stored = dict(db.execute("SELECT key, value FROM meta"))
+    except sqlite3.DatabaseError as error:
+        text = f"{folder}/ledger.sqlite is not a readable ledger: {error}"
+        raise ThreatspecError("TS-RECORDS", text) from None
+    if stored.get("plan") != plan.id:
+        raise ThreatspecError("TS-RECORDS", f"{folder}/plan.json was changed after the run began")
+
+
+def _fresh(folder: Path, plan: Plan) -> sqlite3.Connection:
+    path = folder / "ledger.sqlite"
+    path.unlink(missing_ok=True)  # left by a process that died before the plan was written
+    db = _connect(path, writable=True)
+    db.executescript(_TABLES)
+    with db:
+        meta = {"schema": _FORMAT, "plan": plan.id}
+        db.executemany("INSERT INTO meta VALUES (?,?)", meta.items())
+        db.executemany("INSERT INTO cells VALUES (?,?)", _dumped(list(plan.cells.values())))
+        db.executemany(
+            "INSERT INTO trials VALUES (?,?,?)",
+            [(t.id, t.kind, t.model_dump_json()) for t in plan.trials.values()],
+        )
+    temporary = folder / "plan.json.tmp"
+    temporary.write_text(plan.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
+    temporary.replace(folder / "plan.json")  # last: its presence says that the ledger is complete
+    return db
+
+
+def _dumped(models: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    return ((model.id, model.model_dump_json()) for model in models)
+
+
+def _connect(path: Path, writable: bool) -> sqlite3.Connection:
+    if not writable:
+        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    db = sqlite3.connect(path)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise ThreatspecError("TS-RECORDS", f"{path} is not a readable ledger: {error}") from None
+    return db
+
+
+def _lock(folder: Path) -> IO[str]:
+    handle = (folder / "ledger.lock").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise ThreatspecError(
+            "TS-RUN-LOCKED", f"{folder} must have one writer, but another process is running it"
+        ) from None
+    return handle
+
+
+@contextmanager
+def _released_on_error(lock: IO[str]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        lock.close()
+        raise
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """Turn a full disk into a coded error; what was committed stays."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "full" in str(error):
+            raise _full() from error
+        raise ThreatspecError("TS-RECORDS", f"the ledger cannot be written: {error}") from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _full() from error
+        raise ThreatspecError("TS-RECORDS", f"the results folder cannot be written: {error}") from error
+
+
+def _full() -> ThreatspecError:
+    return ThreatspecError(
+        "TS-DISK-FULL",
+        "the disk of the results folder is full; what was measured is kept: "
+        "make room and `threatspec resume`",
+    )

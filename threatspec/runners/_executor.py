@@ -1,0 +1,214 @@
+"""Execution of one trial on resident subjects: the only module of the program that does the work.
+
+Every runner uses it in a process of its own; it keeps models loaded between trials.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threatspec.attacks import ATTACKS, Attack, AttackContext
+from threatspec.errors import ThreatspecError
+from threatspec.measures import JUDGES, Item, Response, benchmark, training_rows
+from threatspec.records import (
+    ArtefactStore,
+    Execution,
+    Generation,
+    Realised,
+    Row,
+    Spend,
+    Stream,
+    Trial,
+    TrialKind,
+    TrialResult,
+    TrialStatus,
+)
+from threatspec.schema import Serving
+from threatspec.subjects import Request, Tamper, tampers_from_data, tampers_to_data
+from threatspec.training import BudgetExceeded, Meter, TrainingPolicy, TrainingRow
+
+if TYPE_CHECKING:
+    from threatspec.subjects._resident import ResidentSubject
+
+__all__ = ["Executor"]
+
+
+class Executor:
+    """Runs trials of one campaign.
+
+    Args:
+        folder: the results folder (artefacts are kept there).
+        spec_folder: where relative files of the spec are looked for.
+        execution: threads and micro-batches, fixed by the plan.
+        resident: how many subjects stay loaded.
+    """
+
+    def __init__(
+        self, folder: Path, spec_folder: Path, execution: Execution, resident: int = 3
+    ) -> None:
+        self.store = ArtefactStore(folder / "artefacts")
+        self.spec_folder = spec_folder
+        self.execution = execution
+        self._resident = resident
+        self._subjects: OrderedDict[str, ResidentSubject] = OrderedDict()
+
+    def run(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
+        """Do the work of `trial`; failures are results, never exceptions."""
+        started = time.perf_counter()
+        try:
+            result = self._work(trial, inputs)
+        except BudgetExceeded as error:
+            result = _failed(trial, TrialStatus.OVER_BUDGET, error.code, error.message, error.spend)
+        except ThreatspecError as error:
+            result = _failed(trial, TrialStatus.ERROR, error.code, error.message)
+        except Exception as error:
+            result = _failed(trial, TrialStatus.ERROR, *_classify(error))
+        seconds = round(time.perf_counter() - started, 4)
+        return result.model_copy(
+            update={"spend": result.spend.model_copy(update={"seconds": seconds})}
+        )
+
+    def _work(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
+        match trial.kind:
+            case TrialKind.ATTACK:
+                return self._attack(trial)
+            case TrialKind.GENERATE:
+                return self._generate(trial, inputs)
+            case TrialKind.JUDGE:
+                return self._judge(trial, inputs)
+
+    def _subject(self, ref: str) -> ResidentSubject:
+        if ref not in self._subjects:
+            from threatspec.subjects._resident import ResidentSubject
+
+            while len(self._subjects) >= self._resident:
+                self._subjects.popitem(last=False)
+            self._subjects[ref] = ResidentSubject.load(ref, threads=self.execution.threads)
+        self._subjects.move_to_end(ref)
+        return self._subjects[ref]
+
+    # attack: an attack's asks are answered until it returns its tampers
+
+    def _attack(self, trial: Trial) -> TrialResult:
+        attack = ATTACKS.get(trial.work["attack"])
+        config = attack.Config.model_validate(trial.work["config"], strict=False)
+        meter = Meter(trial.budget)
+        realised: list[Realised] = []
+        tampers = self._drive(trial, attack, config, meter, realised)
+        return TrialResult(
+            trial=trial.id,
+            status=TrialStatus.DONE,
+            spend=meter.spend,
+            realised=tuple(realised),
+            tamper=tampers_to_data(tampers),
+        )
+
+    def _drive(
+        self, trial: Trial, attack: Attack, config: Any, meter: Meter, realised: list[Realised]
+    ) -> tuple[Tamper, ...]:
+        from threatspec.training._resident import ResidentTrainer
+
+        subject = self._subject(trial.subject)
+        trainer = ResidentTrainer(subject, self.store)
+        steps = attack.run(self._context(trial, subject), config)
+        try:
+            ask = next(steps)
+            while True:
+                [answer] = trainer.train([ask], TrainingPolicy(), meter)
+                realised.append(answer.realised)
+                ask = steps.send(answer)
+        except StopIteration as stop:
+            return tuple(stop.value)
+
+    def _context(self, trial: Trial, subject: ResidentSubject) -> AttackContext:
+        seeds = {Stream(name): seed for name, seed in trial.work["seeds"].items()}
+        drawn: list[TrainingRow] = []
+        for role, entry in sorted(trial.work["data"].items()):
+            rows = training_rows(entry["source"], self.spec_folder)
+            chooser = random.Random(f"{seeds.get(Stream.DATA_SUBSET, 0)}/{role}")
+            drawn += chooser.sample(rows, entry["n"])
+        return AttackContext(subject=subject.card, rows=tuple(drawn), seeds=seeds)
+
+    # generate: ask the subject every prompt of a split
+
+    def _generate(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
+        from threatspec.subjects._mount import decoded, encoded, mount, served
+
+        subject = self._subject(trial.subject)
+        tampers = _tampers(trial, inputs)
+        serving = served(tampers, Serving.model_validate(trial.work["serving"], strict=False))
+        requests = [encoded(tampers, _request(item)) for item in self._items(trial)]
+        with mount(subject, tampers, self.store):
+            replies = subject.generate(requests, serving, micro_batch=self.execution.micro_batch)
+        replies = [g.model_copy(update={"reply": decoded(tampers, g.reply)}) for g in replies]
+        return TrialResult(
+            trial=trial.id, status=TrialStatus.DONE, spend=Spend(), generations=tuple(replies)
+        )
+
+    # judge: decide about every reply
+
+    def _judge(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
+        settings = dict(trial.work["judge"])
+        judge = JUDGES.get(settings.pop("use"))
+        given = {k: v for k, v in settings.items() if k in judge.Config.model_fields}
+        config = judge.Config.model_validate(given, strict=False)
+        items = {item.id: item for item in self._items(trial)}
+        generations = inputs[trial.needs[0]].generations
+        answered = [g for g in generations if g.outcome is None]
+        shown = [Response(items[g.item], _span(g, trial.work["span"])) for g in answered]
+        judged = dict(
+            zip((g.item for g in answered), judge.score(shown, config), strict=True)
+        )
+        rows = tuple(
+            Row(
+                item=g.item,
+                cluster=items[g.item].cluster,
+                outcome=judged[g.item].outcome if g.outcome is None else g.outcome,
+                detail=judged[g.item].detail if g.outcome is None else "no reply",
+            )
+            for g in generations
+        )
+        return TrialResult(trial=trial.id, status=TrialStatus.DONE, rows=rows)
+
+    def _items(self, trial: Trial) -> tuple[Item, ...]:
+        return benchmark(trial.work["benchmark"], self.spec_folder).items(trial.work["split"])
+
+
+def _request(item: Item) -> Request:
+    return Request(item=item.id, prompt=item.prompt, answer=item.answer)
+
+
+def _span(generation: Generation, span: str) -> str:
+    if span == "all":
+        return f"{generation.attacker} {generation.reply}".strip()
+    return generation.reply
+
+
+def _tampers(trial: Trial, inputs: Mapping[str, TrialResult]) -> tuple[Tamper, ...]:
+    found: list[Tamper] = []
+    for need in trial.needs:
+        data = inputs[need].tamper
+        found += tampers_from_data(data) if data else ()
+    return tuple(found)
+
+
+def _classify(error: Exception) -> tuple[str, str]:
+    text = str(error).splitlines()[0][:300] if str(error) else ""
+    memory = isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text
+    code = "TS-OUT-OF-MEMORY" if memory else "TS-TRIAL-ERROR"
+    return code, f"{type(error).__name__}: {text}"
+
+
+def _failed(
+    trial: Trial, status: TrialStatus, code: str, message: str, spend: Spend | None = None
+) -> TrialResult:
+    return TrialResult(
+        trial=trial.id, status=status, code=code, message=message, spend=spend or Spend()
+    )
+
+

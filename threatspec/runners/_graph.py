@@ -1,0 +1,92 @@
+"""The state of a trial graph: what is ready, running, finished. Pure bookkeeping, any runner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from threatspec.records import Plan, Trial, TrialKind, TrialResult, TrialStatus
+
+__all__ = ["TrialGraph"]
+
+
+class TrialGraph:
+    """Hands out trials in plan order, dependencies first, near what a worker has mounted.
+
+    Args:
+        plan: the frozen campaign.
+        results: what is already there.
+    """
+
+    def __init__(self, plan: Plan, results: Mapping[str, TrialResult]) -> None:
+        self.plan = plan
+        self.results = dict(results)
+        self._open = [t for t in plan.trials.values() if t.id not in self.results]
+        self._readers: dict[str, set[str]] = {}
+        for trial in self._open:
+            for need in trial.needs:
+                self._readers.setdefault(need, set()).add(trial.id)
+
+    @property
+    def total(self) -> int:
+        """Trials of the plan."""
+        return len(self.plan.trials)
+
+    @property
+    def finished(self) -> int:
+        """Trials with a result, and those that never will have one because a need failed."""
+        return self.total - len(self._open)
+
+    def take(self, last: Trial | None) -> Trial | None:
+        """A ready trial: first one that continues `last`, then one of its subject, then any."""
+        ready = [t for t in self._open if all(need in self.results for need in t.needs)]
+        if not ready:
+            return None
+        chosen = max(ready, key=lambda t: _affinity(t, last))
+        self._open.remove(chosen)
+        return chosen
+
+    def give_back(self, trial: Trial) -> None:
+        """Put a trial back that was taken and not finished."""
+        self._open.insert(0, trial)
+
+    def finish(self, result: TrialResult) -> None:
+        """Enter a result; trials that need a failed one are dropped (they stay without a record)."""
+        self.results[result.trial] = result
+        self._forget_reader(result.trial)
+        if result.status is not TrialStatus.DONE:
+            self._drop_readers(result.trial)
+
+    def inputs(self, trial: Trial) -> list[TrialResult]:
+        """Results that `trial` reads."""
+        return [self.results[need] for need in trial.needs]
+
+    def unread(self) -> Iterable[str]:
+        """Finished attack trials whose tampered weights no open trial needs any more."""
+        return (trial for trial in self._attacks() if not self._readers.get(trial))
+
+    def needed(self) -> Iterable[str]:
+        """Finished attack trials that open trials still read."""
+        return (trial for trial in self._attacks() if self._readers.get(trial))
+
+    def _attacks(self) -> Iterable[str]:
+        for trial in self.plan.trials.values():
+            if trial.kind is TrialKind.ATTACK and trial.id in self.results:
+                yield trial.id
+
+    def _forget_reader(self, trial: str) -> None:
+        for readers in self._readers.values():
+            readers.discard(trial)
+
+    def _drop_readers(self, trial: str) -> None:
+        for reader in list(self._readers.get(trial, ())):
+            self._open = [t for t in self._open if t.id != reader]
+            self._forget_reader(reader)
+            self._drop_readers(reader)
+
+
+def _affinity(trial: Trial, last: Trial | None) -> tuple[bool, bool]:
+    """max() takes the first of equals, so plan order decides between equals."""
+    if last is None:
+        return (False, False)
+    continues = last.id in trial.needs or bool(set(trial.needs) & set(last.needs))
+    return (continues, trial.subject == last.subject)
