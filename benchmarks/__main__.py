@@ -1,0 +1,21 @@
+"""`make bench`: print every figure, or those of the benchmarks named on the command line."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+BENCHMARKS = ("startup", "quickstart", "resident")
+
+
+def main() -> None:
+    names = sys.argv[1:] or BENCHMARKS
+    for name in names:
+        if name not in BENCHMARKS:
+            sys.exit(f"benchmarks are {', '.join(BENCHMARKS)}, but got {name!r}")
+        print(f"\n== {name}", flush=True)
+        import_module(f"benchmarks.{name}").main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Statistics with `math` alone: exact bounds, intervals, families of tests, planning."""
+
+from threatspec.statistics._binomial import (
+    beta_cdf,
+    beta_quantile,
+    lower_bound,
+    p_exceeds,
+    p_falls_short,
+    upper_bound,
+    wilson,
+)
+from threatspec.statistics._family import holm
+from threatspec.statistics._interval import Interval
+from threatspec.statistics._planning import (
+    UnitsPlan,
+    acceptance_number,
+    acceptance_plan,
+    can_refute,
+    can_support,
+    power_to_refute,
+    power_to_support,
+    refutation_number,
+    refutation_plan,
+    smallest_resolvable,
+    smallest_units,
+    units_to_refute,
+    units_to_support,
+)
+
+__all__ = [
+    "Interval",
+    "UnitsPlan",
+    "acceptance_number",
+    "acceptance_plan",
+    "beta_cdf",
+    "beta_quantile",
+    "can_refute",
+    "can_support",
+    "holm",
+    "lower_bound",
+    "p_exceeds",
+    "p_falls_short",
+    "power_to_refute",
+    "power_to_support",
+    "refutation_number",
+    "refutation_plan",
+    "smallest_resolvable",
+    "smallest_units",
+    "units_to_refute",
+    "units_to_support",
+    "upper_bound",
+    "wilson",
+]
