@@ -14,7 +14,17 @@ from threatspec.records import Execution, Ledger, Plan
 if TYPE_CHECKING:
     from threatspec.runners import LocalProfile, Observer
 
-__all__ = ["Outcome", "check", "default_out", "evidence", "load", "plan", "resume", "run", "verdict"]
+__all__ = [
+    "Outcome",
+    "check",
+    "default_out",
+    "evidence",
+    "load",
+    "plan",
+    "resume",
+    "run",
+    "verdict",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,16 @@ from threatspec.schema import Access, Model
 from threatspec.subjects import Offer, SubjectCard, Tamper
 from threatspec.training import TrainingJob, TrainingRow, Trajectory
 
-__all__ = ["ATTACKS", "Answer", "Ask", "Attack", "AttackConfig", "AttackContext", "DataCard", "Surface"]
+__all__ = [
+    "ATTACKS",
+    "Answer",
+    "Ask",
+    "Attack",
+    "AttackConfig",
+    "AttackContext",
+    "DataCard",
+    "Surface",
+]
 
 Ask = TrainingJob
 """What an attack may ask its runner for; later parts add scores, gradients and generation."""

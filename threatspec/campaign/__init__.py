@@ -2,14 +2,17 @@
 
 from threatspec.campaign._compile import check_spec, compile_plan
 from threatspec.campaign._digests import check_code, source_digest
-from threatspec.campaign._forecast import ClaimForecast, Forecast, forecast
+from threatspec.campaign._forecast import ClaimForecast, Forecast, forecast, require_decidable
+from threatspec.campaign._resolve import attack_cards
 
 __all__ = [
     "ClaimForecast",
     "Forecast",
+    "attack_cards",
     "check_code",
     "check_spec",
     "compile_plan",
     "forecast",
+    "require_decidable",
     "source_digest",
 ]

@@ -11,10 +11,10 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard
+from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard, training_rows
 from threatspec.errors import Problem, SpecErrors, ThreatspecError, did_you_mean
 from threatspec.loading import LoadedSpec, load_cards, model_problems
-from threatspec.measures import JUDGES, Benchmark, benchmark, training_rows
+from threatspec.measures import JUDGES, Benchmark, benchmark
 from threatspec.records import Stream
 from threatspec.resources import shipped
 from threatspec.schema import Adversary, AttackCard, DataRole, Use
@@ -85,7 +85,9 @@ class Resolver:
                 self.complain(error.code, error.message, "measures", name, "benchmark")
                 continue
             if not found[name].items(measure.split):
-                text = f"{measure.benchmark} must have prompts in split {measure.split}, but has none"
+                text = (
+                    f"{measure.benchmark} must have prompts in split {measure.split}, but has none"
+                )
                 self.complain("TS-DATA", text, "measures", name)
         return found
 
@@ -139,17 +141,20 @@ class Resolver:
         if card is None and use.use not in ATTACKS:
             names = sorted({*attack_cards(), *ATTACKS.names()})
             text = f"unknown attack {use.use!r}{did_you_mean(use.use, names)}"
-            return self.complain("TS-UNKNOWN-ATTACK", text, *place)
+            self.complain("TS-UNKNOWN-ATTACK", text, *place)
+            return None
         attack = ATTACKS.get(card.attack if card else use.use)
         if not _admits(attack, adversary):
-            return self._complain_access(attack, use, adversary, place)
+            self._complain_access(attack, use, adversary, place)
+            return None
         knobs = {**(card.config if card else {}), **use.knobs}
         config, problems = model_problems(attack.Config, knobs, self.loaded, place)
         self.problems += problems
         data = self._data(use, attack, adversary)
         if attack.uses_rows and not data:
             text = f"{use.use} trains on {use.rows} rows, but the adversary's `data` has none"
-            return self.complain("TS-DATA", text, *place)
+            self.complain("TS-DATA", text, *place)
+            return None
         if config is None:
             return None
         return Resolved(_label(use), attack, card, config, data, named=True)
@@ -161,7 +166,9 @@ class Resolver:
         text = f"{use.use} needs {ways}, but access {_access_text(adversary)} does not admit it"
         self.complain("TS-ACCESS", text, *place)
 
-    def _data(self, use: Use, attack: Attack, adversary: Adversary) -> dict[DataRole, dict[str, Any]]:
+    def _data(
+        self, use: Use, attack: Attack, adversary: Adversary
+    ) -> dict[DataRole, dict[str, Any]]:
         if not attack.uses_rows:
             return {}
         roles = tuple(DataRole) if use.rows == "mix" else (DataRole(use.rows),)

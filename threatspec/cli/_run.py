@@ -13,7 +13,9 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Results folder [default: runs/<file stem>].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Results folder [default: runs/<file stem>]."
+)
 @runner_option
 @html_option
 @json_option
@@ -33,6 +35,6 @@ def command(
     from threatspec.cli._outcome import announce, finish
     from threatspec.cli._progress import observer
 
-    announce(file, as_json)
+    announce(file, as_json, out=out, runner=runner)
     outcome = run(file, out=out, runner=runner, observer=observer())
     return finish(outcome, html=html, as_json=as_json, exit_zero=exit_zero)

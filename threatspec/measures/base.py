@@ -11,7 +11,17 @@ from threatspec.records import Outcome
 from threatspec.registry import Registry
 from threatspec.schema import Model
 
-__all__ = ["BENCHMARKS", "JUDGES", "Benchmark", "Item", "Judge", "JudgeConfig", "Judgement", "Response"]
+__all__ = [
+    "BENCHMARKS",
+    "JUDGES",
+    "Benchmark",
+    "Item",
+    "Judge",
+    "JudgeConfig",
+    "Judgement",
+    "Response",
+    "Split",
+]
 
 Split = Literal["safeguard_train", "attack_train", "attack_dev", "test"]
 
@@ -96,6 +106,10 @@ BENCHMARKS: Registry[Benchmark] = Registry(
 JUDGES: Registry[Judge] = Registry(
     "judge",
     "TS-UNKNOWN-JUDGE",
-    ("threatspec.measures.exact", "threatspec.measures.keywords", "threatspec.measures.refusal_keywords"),
+    (
+        "threatspec.measures.exact",
+        "threatspec.measures.keywords",
+        "threatspec.measures.refusal_keywords",
+    ),
 )
 """All judges by kind."""

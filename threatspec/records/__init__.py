@@ -1,5 +1,6 @@
 """Records: what was planned, done, spent and seen."""
 
+from threatspec.records._artefacts import ArtefactStore
 from threatspec.records._ledger import Attempt, Ledger
 from threatspec.records._plan import (
     UNTOUCHED,
@@ -28,6 +29,7 @@ from threatspec.records._results import (
 __all__ = [
     "UNTOUCHED",
     "Arm",
+    "ArtefactStore",
     "Attempt",
     "Budget",
     "Cell",

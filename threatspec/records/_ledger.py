@@ -94,7 +94,9 @@ class Ledger:
         plan = _read_plan(folder)
         path = folder / "ledger.sqlite"
         if not path.exists():
-            raise ThreatspecError("TS-RECORDS", f"{path} must exist beside plan.json, but is missing")
+            raise ThreatspecError(
+                "TS-RECORDS", f"{path} must exist beside plan.json, but is missing"
+            )
         db = _connect(path, writable=lock is not None)
         try:
             _check_meta(folder, db, plan)
@@ -137,8 +139,11 @@ class Ledger:
         )
         self._db.executemany(
             "INSERT INTO generations VALUES (?,?,?,?,?,?)",
-            [(result.trial, g.item, g.prompt, g.attacker, g.reply, g.outcome) for g in result.generations],
-        )  # fmt: skip
+            [
+                (result.trial, g.item, g.prompt, g.attacker, g.reply, g.outcome)
+                for g in result.generations
+            ],
+        )
 
     def event(self, kind: str, **detail: Any) -> None:
         """Note something that happened."""
@@ -158,7 +163,9 @@ class Ledger:
         rows: dict[str, list[Row]] = {}
         query = "SELECT trial, item, cluster, outcome, detail FROM rows ORDER BY rowid"
         for trial, item, cluster, outcome, detail in self._db.execute(query):
-            row = Row.model_construct(item=item, cluster=cluster, outcome=Outcome(outcome), detail=detail)
+            row = Row.model_construct(
+                item=item, cluster=cluster, outcome=Outcome(outcome), detail=detail
+            )
             rows.setdefault(trial, []).append(row)
         found = self._db.execute("SELECT trial, json FROM results ORDER BY rowid")
         return {
@@ -289,7 +296,9 @@ def _disk() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise _full() from error
-        raise ThreatspecError("TS-RECORDS", f"the results folder cannot be written: {error}") from error
+        raise ThreatspecError(
+            "TS-RECORDS", f"the results folder cannot be written: {error}"
+        ) from error
 
 
 def _full() -> ThreatspecError:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from threatspec.attacks import ATTACKS, Attack, AttackContext
+from threatspec.attacks import ATTACKS, Attack, AttackContext, training_rows
 from threatspec.errors import ThreatspecError
-from threatspec.measures import JUDGES, Item, Response, benchmark, training_rows
+from threatspec.measures import JUDGES, Item, Response, benchmark
 from threatspec.records import (
     ArtefactStore,
     Execution,
@@ -161,9 +161,7 @@ class Executor:
         generations = inputs[trial.needs[0]].generations
         answered = [g for g in generations if g.outcome is None]
         shown = [Response(items[g.item], _span(g, trial.work["span"])) for g in answered]
-        judged = dict(
-            zip((g.item for g in answered), judge.score(shown, config), strict=True)
-        )
+        judged = dict(zip((g.item for g in answered), judge.score(shown, config), strict=True))
         rows = tuple(
             Row(
                 item=g.item,
@@ -210,5 +208,3 @@ def _failed(
     return TrialResult(
         trial=trial.id, status=status, code=code, message=message, spend=spend or Spend()
     )
-
-

@@ -50,7 +50,7 @@ class TrialGraph:
         self._open.insert(0, trial)
 
     def finish(self, result: TrialResult) -> None:
-        """Enter a result; trials that need a failed one are dropped (they stay without a record)."""
+        """Enter a result; trials that need a failed one are dropped and stay without a record."""
         self.results[result.trial] = result
         self._forget_reader(result.trial)
         if result.status is not TrialStatus.DONE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -96,10 +97,8 @@ class _Driver:
             self.observer.update(self.graph, running)
             if not running:
                 return
-            try:
+            with suppress(queue.Empty):
                 self._take(self.answers.get(timeout=0.5))
-            except queue.Empty:
-                pass
             self._end_hung()
 
     def stop(self) -> None:
@@ -129,7 +128,9 @@ class _Driver:
         if answer.result is not None and answer.result.trial == trial.id:
             self._finish(worker, answer.result)
         elif answer.result is None:
-            self._lost(worker, trial, TrialStatus.ERROR, "TS-WORKER-LOST", "the worker process ended")
+            self._lost(
+                worker, trial, TrialStatus.ERROR, "TS-WORKER-LOST", "the worker process ended"
+            )
 
     def _end_hung(self) -> None:
         for worker in self.workers.values():

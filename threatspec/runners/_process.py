@@ -7,6 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -55,15 +56,11 @@ class Worker:
 
     def send(self, trial: Trial, inputs: list[TrialResult]) -> None:
         """Give the process a trial; it must have none."""
+        task = {"trial": trial.model_dump_json(), "inputs": [i.model_dump_json() for i in inputs]}
         if self._process is None or self._process.poll() is not None:
             self._start()
-        task = {"trial": trial.model_dump_json(), "inputs": [i.model_dump_json() for i in inputs]}
         self.running = self.last = trial
-        try:
-            self._write(json.dumps(task))
-        except OSError:
-            # The process died before it read anything; its reader thread reports the loss.
-            pass
+        self._write(json.dumps(task))
 
     def done(self) -> None:
         """The answer of the running trial was taken."""
@@ -99,9 +96,12 @@ class Worker:
         self._write(self._hello)
 
     def _write(self, line: str) -> None:
-        assert self._process is not None and self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        # A process that dies before it has read this is reported as lost by its reader thread.
+        with suppress(OSError):
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
 
     def _read(self, stream: IO[str], generation: int) -> None:
         for line in stream:

@@ -25,7 +25,7 @@ class LocalProfile(Model):
     trial_timeout_s: float = Field(default=900, gt=0)
     """Seconds after which a trial counts as hung."""
     retries: int = Field(default=2, ge=0, le=10)
-    """Further attempts after a lost worker or a hung trial; errors of the work are never retried."""
+    """Further attempts after a lost worker or a hung trial; errors of work are never retried."""
     keep_artefacts: bool = False
     """Keep tampered weights after they were measured."""
 

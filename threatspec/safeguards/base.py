@@ -49,7 +49,7 @@ class Safeguard(ABC):
     def fit(
         self, context: SafeguardContext, config: Any
     ) -> Generator[TrainingJob, Trajectory, WeightTamper | None]:
-        """Before release: ask for training, return the safeguarded weights (None: this stage is absent)."""
+        """Before release: ask for training, return the safeguarded weights; None: no such stage."""
         return None
         yield  # pragma: no cover - makes this a generator
 

@@ -2,6 +2,7 @@
 
 from threatspec.schema._access import PRESETS, Access, Capability, capabilities
 from threatspec.schema._base import Model, canonical_json, content_id
+from threatspec.schema._cards import AttackCard, BenchmarkCard, CardSource
 from threatspec.schema._predicate import (
     ARMS,
     Binary,
@@ -38,8 +39,11 @@ __all__ = [
     "PRESETS",
     "Access",
     "Adversary",
+    "AttackCard",
+    "BenchmarkCard",
     "Binary",
     "Capability",
+    "CardSource",
     "Claim",
     "Comparison",
     "Compute",

@@ -43,9 +43,11 @@ PRESETS: dict[str, Access] = {
 
 
 def capabilities(access: str | tuple[str, ...]) -> Access:
-    """The capabilities meant by a preset's name or by a list; raises ValueError for unknown ones."""
+    """The capabilities meant by a preset or by a list. Raises ValueError for unknown names."""
     if isinstance(access, str):
         if access not in PRESETS:
-            raise ValueError(f"access must be one of {', '.join(PRESETS)} or a list of capabilities")
+            raise ValueError(
+                f"access must be one of {', '.join(PRESETS)} or a list of capabilities"
+            )
         return PRESETS[access]
     return frozenset(Capability(name) for name in access)

@@ -31,9 +31,7 @@ class Model(BaseModel):
 
 def canonical_json(value: Any) -> str:
     """One spelling per value: sorted keys, no spaces, no NaN; models are dumped first."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain
-    )
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
 
 
 def content_id(kind: str, value: Any) -> str:

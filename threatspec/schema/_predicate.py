@@ -220,10 +220,14 @@ class _Parser:
         arm, _, measure = self.text.rpartition(".")
         column = self.column
         if arm and arm not in ARMS:
-            raise PredicateError(f"the arm must be one of {', '.join(ARMS)}, but got {arm!r}", column)
+            raise PredicateError(
+                f"the arm must be one of {', '.join(ARMS)}, but got {arm!r}", column
+            )
         self.advance()
         if self.text == "[":
             raise PredicateError(
-                "slices of a measure are not evaluated by this version", self.column, "TS-NOT-EVALUATED"
+                "slices of a measure are not evaluated by this version",
+                self.column,
+                "TS-NOT-EVALUATED",
             )
         return Operand(measure, arm, column)

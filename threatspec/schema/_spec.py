@@ -5,10 +5,17 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from threatspec.schema._access import Access, Capability, capabilities
+from threatspec.schema._access import PRESETS, Access, Capability, capabilities
 from threatspec.schema._base import Model
 from threatspec.schema._predicate import Predicate, PredicateError, parse_predicate
 from threatspec.schema._units import Count, Flops, Share
@@ -20,6 +27,7 @@ __all__ = [
     "DataRole",
     "DataSource",
     "Expectation",
+    "JudgeUse",
     "Knowledge",
     "Measure",
     "Seeds",
@@ -39,12 +47,29 @@ def _predicate_text(value: str) -> str:
     try:
         parse_predicate(value)
     except PredicateError as error:
-        raise PydanticCustomError(
-            "predicate",
-            "{message}",
-            {"message": error.message, "column": error.column, "code": error.code},
-        ) from None
+        raise _complaint("predicate", error.code, error.message, column=error.column) from None
     return value
+
+
+def _complaint(kind: str, code: str, message: str, **more: Any) -> PydanticCustomError:
+    """An error whose ``message`` is the whole sentence; readers of files show it as it is.
+
+    ``more`` may hold a finer place (``field``, ``index``, ``column``), and ``name`` with the
+    ``known`` names for a hint.
+    """
+    return PydanticCustomError(kind, "{message}", {"message": message, "code": code, **more})
+
+
+def _later(*values: str) -> BeforeValidator:
+    """Values of the language that this version does not evaluate yet."""
+
+    def refuse(value: Any) -> Any:
+        if isinstance(value, str) and value in values:
+            text = f"{value!r} is not evaluated by this version"
+            raise _complaint("not_evaluated", "TS-NOT-EVALUATED", text)
+        return value
+
+    return BeforeValidator(refuse)
 
 
 PredicateText = Annotated[str, Field(max_length=500), AfterValidator(_predicate_text)]
@@ -78,12 +103,18 @@ def _judge(value: Any) -> Any:
     return {"use": value} if isinstance(value, str) else value
 
 
+def _tuple(value: Any) -> Any:
+    # A before-validator of the field around it has turned JSON into Python, where strict
+    # tuples do not take lists.
+    return tuple(value) if isinstance(value, list) else value
+
+
 class JudgeUse(Model):
     """A judge by name, with its settings."""
 
     use: Text
     """Name of a judge (`threatspec list judges`)."""
-    any_of: tuple[Text, ...] = ()
+    any_of: Annotated[tuple[Text, ...], BeforeValidator(_tuple)] = ()
     """For `keywords`: words or phrases that make the answer `yes`."""
 
 
@@ -178,11 +209,39 @@ class Use(Model):
     @model_validator(mode="before")
     @classmethod
     def _collect(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or "knobs" in value or "chain" in value:
+        if not isinstance(value, dict) or "knobs" in value:
             return value
+        if "chain" in value and "use" not in value:
+            text = "chains of attacks are not evaluated by this version"
+            raise _complaint("not_evaluated", "TS-NOT-EVALUATED", text, field="chain")
         own = {"use", "rows"} | cls.not_evaluated
         knobs = {k: v for k, v in value.items() if k not in own}
         return {**{k: v for k, v in value.items() if k in own}, "knobs": knobs}
+
+
+def _access(value: Any) -> str | tuple[Capability, ...]:
+    if isinstance(value, str):
+        if value not in PRESETS:
+            text = f"access must be a preset or a list of capabilities, but got {value!r}"
+            raise _complaint("access", "TS-UNKNOWN-NAME", text, name=value, known=list(PRESETS))
+        return value
+    if not isinstance(value, (list, tuple)) or not value:
+        text = f"access must be a preset ({', '.join(PRESETS)}) or a list of capabilities"
+        raise _complaint("access", "TS-WRONG-TYPE", text)
+    return tuple(_capability(name, index) for index, name in enumerate(value))
+
+
+def _capability(name: Any, index: int) -> Capability:
+    known = [capability.value for capability in Capability]
+    if isinstance(name, str) and name in known:
+        return Capability(name)
+    text = f"access must list capabilities, but got {name!r}"
+    more = {"index": index, "name": str(name), "known": known}
+    raise _complaint("access", "TS-UNKNOWN-NAME", text, **more)
+
+
+def _access_names(value: str | tuple[Capability, ...]) -> str | list[str]:
+    return value if isinstance(value, str) else [capability.value for capability in value]
 
 
 class Adversary(Model):
@@ -194,7 +253,17 @@ class Adversary(Model):
     """What the adversary is after, in plain words."""
     intent: Literal["none", "careless", "malicious"] = "malicious"
     """`none` is benign use: it still needs access, data and budget."""
-    access: str | tuple[Capability, ...]
+    access: Annotated[
+        str | tuple[Capability, ...],
+        PlainValidator(
+            _access,
+            json_schema_input_type=Literal[
+                "chat-api", "completion-api", "finetuning-api", "open-weights", "data-supplier"
+            ]
+            | tuple[Capability, ...],
+        ),
+        PlainSerializer(_access_names),
+    ]
     """A preset (`chat-api`, `completion-api`, `finetuning-api`, `open-weights`, `data-supplier`)
     or a list of capabilities."""
     knowledge: Knowledge = Knowledge()
@@ -206,14 +275,6 @@ class Adversary(Model):
     attacks: tuple[Annotated[Use, BeforeValidator(_use)], ...] | None = None
     """Cards or kinds; absent = every card that access, data and compute admit."""
 
-    @model_validator(mode="after")
-    def _known_access(self) -> Adversary:
-        try:
-            capabilities(self.access)
-        except ValueError as error:
-            raise PydanticCustomError("access", "{message}", {"message": str(error)}) from None
-        return self
-
     @property
     def capabilities(self) -> Access:
         """The set of capabilities meant by `access`."""
@@ -223,7 +284,7 @@ class Adversary(Model):
 class Seeds(Model):
     """How replicates are drawn and what is said over them."""
 
-    rule: Literal["each"] = "each"
+    rule: Annotated[Literal["each"], _later("quantile", "mean")] = "each"
     """`each`: the claim is about every tested replicate."""
     replicates: Annotated[Count, Field(ge=1, le=1000)] = 5
     """Full runs of each procedure, each with its own seeds."""
@@ -238,10 +299,17 @@ def _expectation(value: Any) -> Any:
 class Expectation(Model):
     """An assertion about the verdict (a ratchet), never a result."""
 
-    verdict: Annotated[Verdict, BeforeValidator(lambda v: Verdict(v) if isinstance(v, str) else v)]
+    verdict: Verdict
     """The verdict that lets this claim pass."""
     because: Text | None = None
     """Why, in a plain sentence."""
+
+
+def _one_subject(value: Any) -> Any:
+    if isinstance(value, list):
+        text = "lists of subjects are not evaluated by this version"
+        raise _complaint("not_evaluated", "TS-NOT-EVALUATED", text)
+    return value
 
 
 class Claim(Model):
@@ -255,11 +323,13 @@ class Claim(Model):
     """Short name, lower case words joined by `-`."""
     says: Text
     """The claim in plain words."""
-    subject: Name | None = None
+    subject: Annotated[Name | None, BeforeValidator(_one_subject)] = None
     """Name of an entry of `subjects:`; absent if there is only one subject."""
     against: Name
     """Name of an adversary."""
-    quantifier: Annotated[Literal["every"], Field(alias="for")] = "every"
+    quantifier: Annotated[Literal["every"], _later("some", "each", "mean"), Field(alias="for")] = (
+        "every"
+    )
     """`every`: it must hold against every planned attack."""
     holds: PredicateText
     """What must be true on every attacked cell, for example `asr <= 0.10`."""

@@ -68,17 +68,21 @@ def _away_from_zero(value: float) -> float:
 
 
 def beta_quantile(q: float, a: float, b: float) -> float:
-    """The x with I_x(a, b) = q: Newton steps inside a bracket, bisection where they leave it."""
+    """The x with I_x(a, b) = q: Newton steps inside a bracket, bisection where they leave it.
+
+    Steps are taken on log-log scale, where the lower tail is a straight line.
+    """
     low, high, x = 0.0, 1.0, a / (a + b)
     for _ in range(400):
-        excess = beta_cdf(x, a, b) - q
-        low, high = (low, x) if excess > 0 else (x, high)
-        density = math.exp(_log_beta_kernel(x, a, b)) / (x * (1 - x))
-        step = x - excess / density if density > _TINY else -1.0
-        following = step if low < step < high else (low + high) / 2
-        if abs(following - x) <= _PRECISION or high - low <= _PRECISION:
-            return following
-        x = following
+        below = beta_cdf(x, a, b)
+        low, high = (low, x) if below > q else (x, high)
+        slope = math.exp(_log_beta_kernel(x, a, b)) / (1 - x)
+        step = -1.0
+        if min(below, slope) > _TINY:
+            step = x * math.exp(min(700.0, math.log(q / below) * below / slope))
+        if abs(step - x) <= _PRECISION * x or high - low <= _PRECISION * high:
+            return x
+        x = step if low < step < high else (low + high) / 2
     return x
 
 
@@ -123,7 +127,7 @@ def wilson(k: int, n: int, alpha: float) -> Interval:
     _check(k, n, alpha)
     if n == 0:
         return Interval(0.0, 1.0)
-    z, p = NormalDist().inv_cdf(1 - alpha), k / n
+    z, p = -NormalDist().inv_cdf(alpha), k / n
     centre = p + z * z / (2 * n)
     spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n

@@ -112,37 +112,39 @@ def acceptance_plan(
     """The fewest units (and successes that still support) with `power` at the true `rate`.
 
     For each c the best n is the smallest that supports with c, so the first c with power wins.
+    A c without power at some n has none at more, so the search leaps to the first that has it.
     """
     if not rate < p0:
         return None
-    n = smallest_units(p0, alpha) or 1
-    for c in range(_MOST_UNITS):
-        n = _first(max(n, c + 1), _supporting(c, p0, alpha))
-        if n > _MOST_UNITS:
-            return None
-        if p_falls_short(c, n, rate) ** cells >= power:
+    n, c = 1, 0
+    while (n := _first(max(n, c + 1), _supporting(c, p0, alpha))) <= _MOST_UNITS:
+        passes = _passing(n, rate, power, cells)
+        if passes(c):
             return UnitsPlan(n, c)
+        c = _first(c + 1, passes)
     return None
 
 
 def refutation_plan(
     p0: float, rate: float, power: float, alpha: float, cells: int = 1
 ) -> UnitsPlan | None:
-    """The fewest units (and successes that refute) with `power` at the true `rate`."""
+    """The fewest units (and successes that refute) with `power` at the true `rate`.
+
+    For each k the best n is the smallest with power, so the first k that refutes there wins.
+    A k that does not refute at some n does not at more, so the search leaps to the first that does.
+    """
     if not rate > p0:
         return None
-    n = 1
-    for k in range(1, _MOST_UNITS):
-        n = _first(max(n, k), _powerful(k, rate, power))
-        if n > _MOST_UNITS:
-            return None
+    n = k = 1
+    while (n := _first(max(n, k), _powerful(k, rate, power))) <= _MOST_UNITS:
         if p_exceeds(k, n, p0) <= alpha / cells:
             return UnitsPlan(n, k)
+        k = refutation_number(n, p0, alpha / cells) or n + 1
     return None
 
 
 def units_to_support(rate: float, p0: float, alpha: float) -> int | None:
-    """About how many units would support at an observed `rate`; None if not below p0, or too near."""
+    """About how many units would support at an observed `rate`; None if not clearly below p0."""
     if not rate < p0:
         return None
     n = _first(1, lambda n: upper_bound(math.ceil(rate * n - 1e-9), n, alpha) <= p0)
@@ -150,7 +152,7 @@ def units_to_support(rate: float, p0: float, alpha: float) -> int | None:
 
 
 def units_to_refute(rate: float, p0: float, alpha: float, cells: int = 1) -> int | None:
-    """About how many units would refute at an observed `rate`; None if not above p0, or too near."""
+    """About how many units would refute at an observed `rate`; None if not clearly above p0."""
     if not rate > p0:
         return None
     n = _first(1, lambda n: lower_bound(math.floor(rate * n + 1e-9), n, alpha / cells) > p0)
@@ -159,6 +161,10 @@ def units_to_refute(rate: float, p0: float, alpha: float, cells: int = 1) -> int
 
 def _supporting(c: int, p0: float, alpha: float) -> Callable[[int], bool]:
     return lambda n: p_falls_short(c, n, p0) <= alpha
+
+
+def _passing(n: int, rate: float, power: float, cells: int) -> Callable[[int], bool]:
+    return lambda c: p_falls_short(min(c, n), n, rate) ** cells >= power
 
 
 def _powerful(k: int, rate: float, power: float) -> Callable[[int], bool]:

@@ -1,6 +1,8 @@
 """Subjects: what is attacked and asked. Loading and generation live in leaf modules with torch."""
 
 from threatspec.subjects._card import Offer, SubjectCard
+from threatspec.subjects._fetch import FETCHABLE, fetch_model, is_fetched
+from threatspec.subjects._locate import describe, locate
 from threatspec.subjects._request import Request
 from threatspec.subjects._tampers import (
     DataPoison,
@@ -13,6 +15,7 @@ from threatspec.subjects._tampers import (
 )
 
 __all__ = [
+    "FETCHABLE",
     "DataPoison",
     "Offer",
     "Request",
@@ -21,6 +24,10 @@ __all__ = [
     "SubjectCard",
     "Tamper",
     "WeightTamper",
+    "describe",
+    "fetch_model",
+    "is_fetched",
+    "locate",
     "tampers_from_data",
     "tampers_to_data",
 ]

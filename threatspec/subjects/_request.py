@@ -15,7 +15,7 @@ class Request:
     """Id of the benchmark item."""
     prompt: str
     answer: str = ""
-    """A complying answer that the attacker knows; the subject never sees more of it than `prefix`."""
+    """A complying answer that the attacker knows; the subject sees no more of it than `prefix`."""
     prefix: str = ""
     """Words the attacker writes at the start of the reply."""
     prefix_tokens: int | None = None

@@ -1,5 +1,6 @@
 """Training: jobs, back-ends, policies, meters. Attacks and safeguards ask; back-ends train."""
 
+from threatspec.training._flops import forward_flops, training_flops
 from threatspec.training._job import (
     Hyperparameters,
     Lora,
@@ -10,6 +11,7 @@ from threatspec.training._job import (
 )
 from threatspec.training._meter import BudgetExceeded, Meter
 from threatspec.training._policy import TrainingPolicy
+from threatspec.training._schedule import learning_rate
 
 __all__ = [
     "BudgetExceeded",
@@ -21,4 +23,7 @@ __all__ = [
     "TrainingPolicy",
     "TrainingRow",
     "Trajectory",
+    "forward_flops",
+    "learning_rate",
+    "training_flops",
 ]

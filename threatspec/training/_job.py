@@ -26,7 +26,7 @@ class TrainingRow(Model):
     prefix: str = ""
     """Start of the reply that is context only: no loss (safety-recovery augmentation)."""
     weight: float = Field(default=1.0, ge=0)
-    """Weight of the row in the batch loss: sum of weight x token loss over sum of weight x tokens."""
+    """Weight in the batch loss: sum of weight x token loss over sum of weight x tokens."""
 
 
 class Lora(Model):

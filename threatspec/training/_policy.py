@@ -29,7 +29,9 @@ class TrainingPolicy:
         """The rows that are trained on, with the provider's own."""
         return rows
 
-    def token_weights(self, token_loss: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | None:
+    def token_weights(
+        self, token_loss: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor | None:
         """Weights of the token losses, or None.
 
         Args:

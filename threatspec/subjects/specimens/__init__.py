@@ -1,5 +1,6 @@
 """Specimens: tiny models with an invented vocabulary that show published phenomena in seconds."""
 
+from threatspec.subjects.specimens._config import SPECIMENS, specimen_config, specimen_weights
 from threatspec.subjects.specimens._language import AFFIRMATIVE, CHAT_TEMPLATE, REFUSALS
 from threatspec.subjects.specimens._tokenizer import build_tokenizer
 from threatspec.subjects.specimens._world import (
@@ -14,10 +15,13 @@ __all__ = [
     "AFFIRMATIVE",
     "CHAT_TEMPLATE",
     "REFUSALS",
+    "SPECIMENS",
     "Item",
     "benign_items",
     "build_tokenizer",
     "glossary_items",
     "restricted_items",
+    "specimen_config",
+    "specimen_weights",
     "vocabulary",
 ]

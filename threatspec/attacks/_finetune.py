@@ -1,0 +1,65 @@
+"""What fine-tuning attacks share: the knobs of an optimisation, its cost, and the one request."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from threatspec.attacks.base import Answer, Ask, AttackConfig, AttackContext, DataCard
+from threatspec.records import Spend
+from threatspec.subjects import SubjectCard, Tamper
+from threatspec.training import Hyperparameters, Lora, TrainingJob, training_flops
+
+__all__ = ["FinetuneConfig", "ask_for_training", "finetune_cost"]
+
+_TEMPLATE_TOKENS = 16
+"""Rough length of a chat template around one row, for predictions."""
+
+
+class FinetuneConfig(AttackConfig):
+    """Knobs of an optimisation with AdamW."""
+
+    lr: float = Field(ge=0, le=1)
+    """Peak learning rate; 0 is legal and moves nothing."""
+    steps: int = Field(ge=1, le=100_000)
+    """Optimiser steps."""
+    batch_size: int = Field(default=10, ge=1, le=1024)
+    """Rows per step; never more than there are rows."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Learning rate after the warm-up."""
+    warmup_steps: int = Field(default=0, ge=0, le=100_000)
+    """Steps of linear warm-up from 0."""
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    """Decoupled weight decay."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Global gradient norm is clipped to this; absent = not clipped."""
+    shuffle: bool = True
+    """New row order in every epoch, from the seed stream `order`."""
+
+    def hyperparameters(self, lora: Lora | None = None) -> Hyperparameters:
+        """What the trainer is asked for."""
+        own = set(FinetuneConfig.model_fields)
+        return Hyperparameters(**self.model_dump(include=own), lora=lora)
+
+
+def finetune_cost(
+    subject: SubjectCard, config: FinetuneConfig, data: DataCard | None, adapter: int | None = None
+) -> Spend:
+    """Predicted spend of one run: every row as long as the longest."""
+    rows, words = (data.rows, data.words) if data else (1, 1)
+    length = min(subject.context, round(words * subject.tokens_per_word) + _TEMPLATE_TOKENS)
+    tokens = config.steps * min(config.batch_size, rows) * length
+    flops = training_flops(subject, tokens, length, adapter)
+    return Spend(steps=config.steps, tokens=tokens, flops=flops)
+
+
+def ask_for_training(
+    context: AttackContext, hyperparameters: Any
+) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
+    """Ask for one training run on all rows; the tamper is its last checkpoint."""
+    trajectory = yield TrainingJob(
+        rows=context.rows, hyperparameters=hyperparameters, seeds=dict(context.seeds)
+    )
+    return (trajectory.last,)

@@ -1,0 +1,56 @@
+"""Attack `full-finetune`: all weights are trained on the adversary's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from threatspec.attacks._finetune import FinetuneConfig, ask_for_training, finetune_cost
+from threatspec.attacks.base import (
+    ATTACKS,
+    Answer,
+    Ask,
+    Attack,
+    AttackContext,
+    DataCard,
+    Surface,
+)
+from threatspec.records import Spend, Stream
+from threatspec.schema import Capability
+from threatspec.subjects import Offer, SubjectCard, Tamper
+
+__all__ = ["FullFinetune", "FullFinetuneConfig"]
+
+
+class FullFinetuneConfig(FinetuneConfig):
+    """Knobs of full fine-tuning."""
+
+
+class FullFinetune(Attack):
+    """Supervised fine-tuning of every parameter, loss on answers only."""
+
+    kind = "full-finetune"
+    says = "trains all weights on the adversary's rows"
+    needs = (
+        frozenset({Capability.WEIGHTS_WRITE}),
+        frozenset({Capability.FINETUNE_DATA, Capability.FINETUNE_HYPERPARAMETERS}),
+    )
+    offers = frozenset({Offer.TEXT, Offer.TRAINING})
+    surface = Surface.WEIGHTS
+    streams = frozenset({Stream.DATA_SUBSET, Stream.ORDER, Stream.TRAIN})
+    uses_rows = True
+    Config = FullFinetuneConfig
+
+    def cost(
+        self, subject: SubjectCard, config: FullFinetuneConfig, data: DataCard | None
+    ) -> Spend:
+        """Predicted spend of one run."""
+        return finetune_cost(subject, config, data)
+
+    def run(
+        self, context: AttackContext, config: FullFinetuneConfig
+    ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
+        """Ask for one run; leave changed weights."""
+        return (yield from ask_for_training(context, config.hyperparameters()))
+
+
+ATTACKS.register(FullFinetune.kind, FullFinetune())

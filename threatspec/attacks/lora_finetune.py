@@ -1,0 +1,75 @@
+"""Attack `lora-finetune`: a low-rank adapter is trained on the adversary's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Literal
+
+from pydantic import Field
+
+from threatspec.attacks._finetune import FinetuneConfig, ask_for_training, finetune_cost
+from threatspec.attacks.base import (
+    ATTACKS,
+    Answer,
+    Ask,
+    Attack,
+    AttackContext,
+    DataCard,
+    Surface,
+)
+from threatspec.records import Spend, Stream
+from threatspec.schema import Capability
+from threatspec.subjects import Offer, SubjectCard, Tamper
+from threatspec.training import Lora
+
+__all__ = ["LoraFinetune", "LoraFinetuneConfig"]
+
+
+class LoraFinetuneConfig(FinetuneConfig):
+    """Knobs of an optimisation and of its adapter."""
+
+    rank: int = Field(default=8, ge=1, le=1024)
+    """Rank of the adapter."""
+    alpha: float = Field(default=16.0, gt=0)
+    """The adapter's product is scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout before the adapter."""
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Linear layers that get an adapter."""
+
+    @property
+    def lora(self) -> Lora:
+        """The adapter that the trainer is asked for."""
+        return Lora(rank=self.rank, alpha=self.alpha, dropout=self.dropout, targets=self.targets)
+
+
+class LoraFinetune(Attack):
+    """Supervised fine-tuning of an adapter (peft), loss on answers only."""
+
+    kind = "lora-finetune"
+    says = "trains a low-rank adapter on the adversary's rows"
+    needs = (
+        frozenset({Capability.WEIGHTS_WRITE}),
+        frozenset({Capability.FINETUNE_DATA, Capability.FINETUNE_HYPERPARAMETERS}),
+    )
+    offers = frozenset({Offer.TEXT, Offer.TRAINING})
+    surface = Surface.WEIGHTS
+    streams = frozenset({Stream.DATA_SUBSET, Stream.INIT, Stream.ORDER, Stream.TRAIN})
+    uses_rows = True
+    Config = LoraFinetuneConfig
+
+    def cost(
+        self, subject: SubjectCard, config: LoraFinetuneConfig, data: DataCard | None
+    ) -> Spend:
+        """Predicted spend: about seven adapted layers per block, of about the hidden size."""
+        adapter = round(subject.layers * 7 * 2.5 * subject.hidden * config.rank)
+        return finetune_cost(subject, config, data, adapter)
+
+    def run(
+        self, context: AttackContext, config: LoraFinetuneConfig
+    ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
+        """Ask for one run; leave an adapter."""
+        return (yield from ask_for_training(context, config.hyperparameters(config.lora)))
+
+
+ATTACKS.register(LoraFinetune.kind, LoraFinetune())

@@ -1,0 +1,231 @@
+"""What a plan could decide, and what it costs, before anything runs.
+
+Reachability is read from the corners: every operand's count at none or at all of its units. A plan
+under which no corner supports and none refutes cannot decide, whatever happens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from threatspec.claims import (
+    Bound,
+    Lookup,
+    Tally,
+    Truth,
+    bound_of,
+    distinct_operands,
+    evaluate,
+    refutation_p,
+)
+from threatspec.errors import ExitCode, ThreatspecError
+from threatspec.records import Arm, Cell, Plan, PlannedClaim, Spend
+from threatspec.schema import Operand, Predicate, parse_predicate
+from threatspec.statistics import (
+    power_to_refute,
+    power_to_support,
+    smallest_resolvable,
+    smallest_units,
+)
+
+__all__ = ["ClaimForecast", "Forecast", "forecast", "require_decidable"]
+
+_MOST_CORNERS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimForecast:
+    """What the plan could say of one claim."""
+
+    id: str
+    cells: int
+    """Attacked cells of the defended subject: the family of Holm."""
+    controls: int
+    """Attacked cells of the control; without one the claim can only be refuted."""
+    units: Mapping[str, int]
+    """Units of every measure in `holds`."""
+    smallest: float | None
+    """Smallest rate of the bounded measure (for `>=`, of its complement) that can be told from 0;
+    None if `holds` is more than one bound."""
+    can_support: bool
+    can_refute: bool
+    rate_to_support: float | None
+    """Half the threshold, at which `power_to_support` is computed (for `>=`, half the distance of
+    the threshold from 1)."""
+    power_to_support: float | None
+    """Chance that all cells hold if each has that true rate."""
+    rate_to_refute: float | None
+    """Twice the threshold, at most 1 (for `>=`, twice the distance from 1)."""
+    power_to_refute: float | None
+    """Chance that one cell of that true rate refutes by itself."""
+    predicted: Spend
+    """Of all its attacked cells, controls included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a plan costs and could decide."""
+
+    claims: tuple[ClaimForecast, ...]
+    spend: Spend
+    """Predicted, over all attacked cells."""
+    trials: int
+    cells: int
+
+
+def forecast(plan: Plan) -> Forecast:
+    """What `plan` costs and could decide; reads nothing but the plan."""
+    return Forecast(
+        claims=tuple(_claim(plan, planned) for planned in plan.claims),
+        spend=_spend(plan.cells.values()),
+        trials=len(plan.trials),
+        cells=len(plan.cells),
+    )
+
+
+def require_decidable(plan: Plan) -> None:
+    """Raises ThreatspecError TS-UNDECIDABLE if a claim can reach neither SUPPORTED nor REFUTED."""
+    for planned, found in zip(plan.claims, forecast(plan).claims, strict=True):
+        if not found.can_support and not found.can_refute:
+            raise ThreatspecError(
+                "TS-UNDECIDABLE", _undecidable(planned, found), exit_code=ExitCode.SPEC
+            )
+
+
+def _undecidable(planned: PlannedClaim, found: ClaimForecast) -> str:
+    claim = planned.claim
+    units = ", ".join(f"{n} units of {name}" for name, n in found.units.items())
+    text = (
+        f"a plan must be able to support or to refute each claim, but {units} in each of "
+        f"{found.cells} cells can do neither for `{claim.holds}` of claim {claim.id}"
+    )
+    needed = _units_needed(planned, found)
+    if needed is None or needed <= max(found.units.values(), default=0):
+        return f"{text}; use more prompts or another bound"
+    return f"{text}; use at least {needed} prompts or another bound"
+
+
+def _units_needed(planned: PlannedClaim, found: ClaimForecast) -> int | None:
+    """Units of which the most extreme outcome would decide; support needs a control as well."""
+    bound, alpha = bound_of(parse_predicate(planned.claim.holds)), 1 - planned.claim.confidence
+    if bound is None:
+        return None
+    limit, cells = _limit(bound), max(1, found.cells)
+    ways = [smallest_units(1 - limit, alpha / cells)]
+    ways += [smallest_units(limit, alpha)] if found.controls else []
+    return min((way for way in ways if way is not None), default=None)
+
+
+def _claim(plan: Plan, planned: PlannedClaim) -> ClaimForecast:
+    holds = parse_predicate(planned.claim.holds)
+    defended = _cells(plan, planned, Arm.DEFENDED)
+    controls = _cells(plan, planned, Arm.CONTROL)
+    rates = _Rates.of(plan, planned, bound_of(holds), len(defended))
+    return ClaimForecast(
+        id=planned.claim.id,
+        cells=len(defended),
+        controls=len(controls),
+        units={o.measure: plan.measures[o.measure].units for o in distinct_operands(holds)},
+        smallest=rates.smallest if rates else None,
+        can_support=_can_support(plan, planned, controls),
+        can_refute=_can_refute(plan, planned, len(defended)),
+        rate_to_support=rates.low if rates else None,
+        power_to_support=rates.support if rates else None,
+        rate_to_refute=rates.high if rates else None,
+        power_to_refute=rates.refute if rates else None,
+        predicted=_spend({cell.id: cell for cell in (*defended, *controls)}.values()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """Power where `holds` is one bound on one measure."""
+
+    smallest: float
+    low: float
+    high: float
+    support: float
+    refute: float
+
+    @classmethod
+    def of(
+        cls, plan: Plan, planned: PlannedClaim, bound: Bound | None, cells: int
+    ) -> _Rates | None:
+        if bound is None or not cells:
+            return None
+        alpha, limit = 1 - planned.claim.confidence, _limit(bound)
+        units, low, high = plan.measures[bound.measure].units, limit / 2, min(1.0, 2 * limit)
+        support = power_to_support(units, limit, low, alpha, cells)
+        refute = power_to_refute(units, limit, high, alpha, cells)
+        return cls(
+            smallest=smallest_resolvable(units, alpha),
+            low=low if bound.at_most else 1 - low,
+            high=high if bound.at_most else 1 - high,
+            support=support,
+            refute=refute,
+        )
+
+
+def _limit(bound: Bound) -> float:
+    """The threshold as an upper one."""
+    limit = bound.threshold if bound.at_most else 1 - bound.threshold
+    return min(1.0, max(0.0, limit))
+
+
+def _can_support(plan: Plan, planned: PlannedClaim, controls: tuple[Cell, ...]) -> bool:
+    """Gates and `holds` can be true, and the control can be seen to break."""
+    alpha = 1 - planned.claim.confidence
+    replicates = Counter(cell.procedure for cell in controls)
+    if not replicates or not _can_refute(plan, planned, max(replicates.values())):
+        return False
+    claim = planned.claim
+    texts = [text for text in (claim.holds, claim.provided, claim.counts_if) if text is not None]
+    return all(_can_be_true(plan, parse_predicate(text), alpha) for text in texts)
+
+
+def _can_be_true(plan: Plan, predicate: Predicate, alpha: float) -> bool:
+    return _some_corner(
+        plan, predicate, lambda lookup: evaluate(predicate, lookup, alpha) is Truth.TRUE
+    )
+
+
+def _can_refute(plan: Plan, planned: PlannedClaim, family: int) -> bool:
+    """Some corner refutes `holds` as the least of `family` p-values, on a cell that counts."""
+    alpha, holds = 1 - planned.claim.confidence, parse_predicate(planned.claim.holds)
+    counts = planned.claim.predicate("counts_if")
+    if not family or (counts and not _can_be_true(plan, counts, alpha)):
+        return False
+    return _some_corner(plan, holds, lambda lookup: refutation_p(holds, lookup) <= alpha / family)
+
+
+def _some_corner(plan: Plan, predicate: Predicate, test: Callable[[Lookup], bool]) -> bool:
+    found = distinct_operands(predicate)
+    if len(found) > _MOST_CORNERS:
+        return True  # too many to go through, and nothing is refused on a guess
+    return any(test(corner) for corner in _corners(plan, found))
+
+
+def _corners(plan: Plan, operands: tuple[Operand, ...]) -> Iterator[Lookup]:
+    sizes = [plan.measures[operand.measure].units for operand in operands]
+    for counts in product(*((0, units) for units in sizes)):
+        corner = {
+            (operand.measure, operand.arm): Tally(units=units, yes=yes, unknown=0)
+            for operand, units, yes in zip(operands, sizes, counts, strict=True)
+        }
+        yield _reader(corner)
+
+
+def _reader(corner: Mapping[tuple[str, str], Tally]) -> Lookup:
+    return lambda operand: corner[operand.measure, operand.arm]
+
+
+def _cells(plan: Plan, planned: PlannedClaim, arm: Arm) -> tuple[Cell, ...]:
+    return tuple(plan.cells[name] for name in dict.fromkeys(planned.attacked.get(arm, ())))
+
+
+def _spend(cells: Iterable[Cell]) -> Spend:
+    attacked = (cell.predicted for cell in cells if cell.attack is not None)
+    return sum(attacked, Spend())

@@ -1,0 +1,90 @@
+"""Trials by content: what determines a result is in its id, so equal work is planned once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from threatspec.campaign._digests import source_digest
+from threatspec.campaign._resolution import Resolution
+from threatspec.records import Budget, Execution, Procedure, Stream, Trial, TrialKind
+from threatspec.schema import content_id
+
+__all__ = ["TrialBook"]
+
+
+@dataclass
+class TrialBook:
+    """All trials of a plan; every method enters a trial, or finds the equal one, and returns it."""
+
+    found: Resolution
+    execution: Execution
+    trials: dict[str, Trial] = field(default_factory=dict)
+
+    def attack(self, procedure: Procedure, subject: str, seeds: dict[Stream, int]) -> Trial:
+        """Make the tampers of a procedure on a subject."""
+        compute = self.found.spec.adversaries[procedure.adversary].compute
+        rows = [
+            content_id("rows", list(self.found.resolver.rows(entry["source"])))
+            for entry in procedure.data.values()
+        ]
+        module = f"attacks.{procedure.attack.replace('-', '_')}"
+        shared = ("attacks.base", "attacks._finetune", "attacks._rows")
+        return self._enter(
+            TrialKind.ATTACK,
+            subject,
+            (),
+            {
+                "attack": procedure.attack,
+                "config": procedure.config,
+                "data": procedure.data,
+                "seeds": {stream.value: seed for stream, seed in seeds.items()},
+            },
+            [*rows, source_digest(module, *shared, "training", "subjects")],
+            Budget(steps=compute.steps, flops=compute.flops),
+        )
+
+    def generate(self, measure: str, subject: str, attack: Trial | None) -> Trial:
+        """Ask a subject, attacked or not, every prompt of a measure."""
+        used = self.found.spec.measures[measure]
+        serving = self.found.spec.serving.model_dump(mode="json")
+        return self._enter(
+            TrialKind.GENERATE,
+            subject,
+            (attack.id,) if attack else (),
+            {"benchmark": used.benchmark, "split": used.split, "serving": serving},
+            [self.found.benchmarks[measure].digest, source_digest("subjects", "measures")],
+        )
+
+    def judge(self, measure: str, generate: Trial) -> Trial:
+        """Judge every reply."""
+        used = self.found.spec.measures[measure]
+        work = {
+            "benchmark": used.benchmark,
+            "split": used.split,
+            "span": used.span,
+            "judge": used.judge.model_dump(mode="json"),
+        }
+        code = [source_digest("measures")]
+        return self._enter(TrialKind.JUDGE, generate.subject, (generate.id,), work, code)
+
+    def _enter(
+        self,
+        kind: TrialKind,
+        subject: str,
+        needs: tuple[str, ...],
+        work: dict[str, Any],
+        determined_by: list[str],
+        budget: Budget | None = None,
+    ) -> Trial:
+        weights = self.found.cards[subject].digest
+        identity = [kind, weights, needs, work, determined_by, self.execution, budget]
+        trial = Trial(
+            id=content_id(kind.value, identity),
+            kind=kind,
+            subject=subject,
+            needs=needs,
+            work=work,
+            budget=budget,
+        )
+        return self.trials.setdefault(trial.id, trial)

@@ -1,0 +1,195 @@
+"""Predicates on counts: true, false or undecided at a level, and exact p-values by inversion.
+
+Each of the m distinct operands of a comparison gets one-sided bounds at alpha / m; what follows for
+the comparison comes from interval arithmetic. `docs/design/verdicts.md` has the reasons.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+from threatspec.claims._models import Truth
+from threatspec.claims._tally import Tally
+from threatspec.schema import Binary, Comparison, Number, Operand, Predicate, Term, operands
+from threatspec.statistics import Interval
+
+__all__ = [
+    "Bound",
+    "Lookup",
+    "arithmetic",
+    "bound_of",
+    "could_be_true",
+    "distinct_operands",
+    "evaluate",
+    "least_refutation_p",
+    "refutation_p",
+]
+
+Lookup = Callable[[Operand], Tally | None]
+"""What was counted for an operand; None if nothing is known of it."""
+Tallies = tuple[Tally | None, ...]
+
+_CACHE = 1 << 14
+_LEAST_P = 1e-12
+_MOST_P = 0.5
+_HALVINGS = 36
+_MOST_UNKNOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A predicate of the form `measure <= number` (or `>=`, then `at_most` is False)."""
+
+    measure: str
+    threshold: float
+    at_most: bool
+
+
+def bound_of(predicate: Predicate) -> Bound | None:
+    """The bound that `predicate` is, or None if it is anything more than one."""
+    if len(predicate.comparisons) != 1:
+        return None
+    match predicate.comparisons[0]:
+        case Comparison(op=op, left=Operand(measure, ""), right=Number(value)):
+            return Bound(measure, value, op in {"<=", "<"})
+        case Comparison(op=op, left=Number(value), right=Operand(measure, "")):
+            return Bound(measure, value, op in {">=", ">"})
+    return None
+
+
+def distinct_operands(node: Predicate | Comparison) -> tuple[Operand, ...]:
+    """Operands in order of appearance; one that occurs twice is listed once."""
+    return tuple({(found.measure, found.arm): found for found in operands(node)}.values())
+
+
+def evaluate(predicate: Predicate, lookup: Lookup, alpha: float) -> Truth:
+    """Three-valued `and` over the comparisons, each at level `alpha`."""
+    truths = [_truth(c, _tallies(c, lookup), alpha) for c in predicate.comparisons]
+    if Truth.FALSE in truths:
+        return Truth.FALSE
+    return Truth.UNDECIDED if Truth.UNDECIDED in truths else Truth.TRUE
+
+
+def arithmetic(predicate: Predicate) -> Truth:
+    """What can be said before anything is measured: not UNDECIDED means that nothing is claimed."""
+    return evaluate(predicate, lambda _: None, _MOST_P)
+
+
+def refutation_p(predicate: Predicate, lookup: Lookup) -> float:
+    """The smallest level at which a comparison is false, times the number of comparisons.
+
+    Never less than 1e-12; 1 where nothing speaks against the predicate.
+    """
+    return _joint(predicate, [_p(c, _tallies(c, lookup)) for c in predicate.comparisons])
+
+
+def least_refutation_p(predicate: Predicate, lookup: Lookup) -> float:
+    """The same if everything unknown turned out as bad for the predicate as it could."""
+    found = [
+        min(_p(c, tallies) for tallies in _outcomes(_tallies(c, lookup)))
+        if _resolvable(_tallies(c, lookup))
+        else _LEAST_P
+        for c in predicate.comparisons
+    ]
+    return _joint(predicate, found)
+
+
+def could_be_true(predicate: Predicate, lookup: Lookup, alpha: float) -> bool:
+    """Whether the predicate would be true if everything unknown turned out in its favour."""
+    return all(
+        not _resolvable(tallies := _tallies(c, lookup))
+        or any(_truth(c, outcome, alpha) is Truth.TRUE for outcome in _outcomes(tallies))
+        for c in predicate.comparisons
+    )
+
+
+def _joint(predicate: Predicate, p_values: list[float]) -> float:
+    return min(1.0, len(predicate.comparisons) * min(p_values))
+
+
+def _tallies(comparison: Comparison, lookup: Lookup) -> Tallies:
+    return tuple(lookup(operand) for operand in distinct_operands(comparison))
+
+
+def _resolvable(tallies: Tallies) -> bool:
+    """Whether the outcomes of the unknown are few enough to be gone through."""
+    return sum(1 for tally in tallies if tally and tally.unknown) <= _MOST_UNKNOWN
+
+
+def _outcomes(tallies: Tallies) -> Iterator[Tallies]:
+    """Every operand's unknown units all yes or all no."""
+    return product(*(_resolved(tally) for tally in tallies))
+
+
+def _resolved(tally: Tally | None) -> Tallies:
+    if tally is None or not tally.unknown:
+        return (tally,)
+    most = Tally(units=tally.units, yes=tally.yes + tally.unknown, unknown=0)
+    return (Tally(units=tally.units, yes=tally.yes, unknown=0), most)
+
+
+@lru_cache(maxsize=_CACHE)
+def _p(comparison: Comparison, tallies: Tallies) -> float:
+    """Bisection on the logarithm of the level: once false, a comparison stays false above."""
+    if _compare(comparison, tallies, _MOST_P) is not Truth.FALSE:
+        return 1.0
+    if _compare(comparison, tallies, _LEAST_P) is Truth.FALSE:
+        return _LEAST_P
+    low, high = math.log(_LEAST_P), math.log(_MOST_P)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        false = _compare(comparison, tallies, math.exp(middle)) is Truth.FALSE
+        low, high = (low, middle) if false else (middle, high)
+    return math.exp(high)
+
+
+@lru_cache(maxsize=_CACHE)
+def _truth(comparison: Comparison, tallies: Tallies, alpha: float) -> Truth:
+    return _compare(comparison, tallies, alpha)
+
+
+def _compare(comparison: Comparison, tallies: Tallies, alpha: float) -> Truth:
+    level = alpha / max(1, len(tallies))
+    bounds = {
+        (operand.measure, operand.arm): tally.bounds(level) if tally else Interval(0.0, 1.0)
+        for operand, tally in zip(distinct_operands(comparison), tallies, strict=True)
+    }
+    left, right = _interval(comparison.left, bounds), _interval(comparison.right, bounds)
+    if comparison.op in {">=", ">"}:
+        left, right = right, left
+    return _less(left, right, strict=comparison.op in {"<", ">"})
+
+
+def _less(left: Interval, right: Interval, *, strict: bool) -> Truth:
+    """`left <= right` (or `<`) for all numbers of the intervals, for none, or for some."""
+    if left.upper < right.lower or (not strict and left.upper == right.lower):
+        return Truth.TRUE
+    if left.lower > right.upper or (strict and left.lower == right.upper):
+        return Truth.FALSE
+    return Truth.UNDECIDED
+
+
+def _interval(term: Term, bounds: dict[tuple[str, str], Interval]) -> Interval:
+    match term:
+        case Number(value):
+            return Interval.point(value)
+        case Operand(measure, arm):
+            return bounds[measure, arm]
+        case Binary(op, left, right):
+            return _arithmetic(op, _interval(left, bounds), _interval(right, bounds))
+
+
+def _arithmetic(op: str, left: Interval, right: Interval) -> Interval:
+    match op:
+        case "+":
+            return left + right
+        case "-":
+            return left - right
+        case "*":
+            return left * right
+        case _:
+            return left / right

@@ -1,0 +1,56 @@
+"""Did an attack do what it was asked to? Judged from realised training, never from its config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from threatspec.claims._evidence import CellEvidence, CellState
+from threatspec.claims._models import Truth
+from threatspec.records import Procedure, Realised
+
+__all__ = ["departure", "liveness"]
+
+
+def liveness(procedure: Procedure, cells: Sequence[CellEvidence]) -> tuple[Truth, str]:
+    """Whether the attack acted on the control, and what is wrong if not.
+
+    FALSE if it acted in no replicate. Some dead replicates leave it undecided: their twins on the
+    defended subject are no evidence.
+    """
+    done = [cell for cell in cells if cell.state is CellState.DONE]
+    faults = [fault for cell in done if (fault := _fault(procedure, cell.realised))]
+    if faults and len(faults) == len(cells):
+        return Truth.FALSE, faults[0]
+    if faults:
+        return Truth.UNDECIDED, f"in {len(faults)} of {len(cells)} replicates {faults[0]}"
+    return (Truth.TRUE if done and len(done) == len(cells) else Truth.UNDECIDED), ""
+
+
+def departure(procedure: Procedure, cell: CellEvidence) -> str:
+    """How a finished cell departs from what was planned; empty if it does not."""
+    if procedure.data and not cell.realised:
+        return "no training took place"
+    steps = procedure.config.get("steps")
+    if not isinstance(steps, int):
+        return ""
+    short = [run.steps for run in cell.realised if run.steps != steps]
+    return f"{short[0]} of {steps} planned steps were executed" if short else ""
+
+
+def _fault(procedure: Procedure, realised: Sequence[Realised]) -> str:
+    """Why a finished attack was not alive; an attack that trains nothing is alive if it breaks."""
+    if procedure.data and not realised:
+        return "no training took place"
+    return next((fault for run in realised if (fault := _dead(run))), "")
+
+
+def _dead(run: Realised) -> str:
+    if run.steps <= 0:
+        return "no training step was executed"
+    if not run.weight_delta > 0:
+        cause = "" if any(run.lr) else "the learning rate was 0 and "
+        return f"{cause}no weight moved"
+    if not run.probe_after < run.probe_before:
+        before, after = f"{run.probe_before:.3g}", f"{run.probe_after:.3g}"
+        return f"the loss on the training rows did not fall ({before} before, {after} after)"
+    return ""

@@ -1,0 +1,145 @@
+"""What a verdict says, as data (`threatspec/verdict/v1`); reports render it and compute nothing."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from threatspec.claims._evidence import CellState
+from threatspec.claims._tally import Tally
+from threatspec.records import Arm, Spend
+from threatspec.schema import Model, Verdict
+
+__all__ = [
+    "CampaignVerdict",
+    "CellReading",
+    "ClaimVerdict",
+    "ControlReading",
+    "GateReading",
+    "MeasureReading",
+    "Truth",
+    "Witness",
+]
+
+
+class Truth(StrEnum):
+    """What the bounds say of a predicate."""
+
+    TRUE = "true"
+    FALSE = "false"
+    UNDECIDED = "undecided"
+
+
+class MeasureReading(Model):
+    """One measure read on one cell, with one-sided bounds at the claim's confidence."""
+
+    measure: str
+    tally: Tally
+    lower: float
+    upper: float
+
+
+class CellReading(Model):
+    """One attacked cell as the claim sees it."""
+
+    cell: str
+    procedure: str
+    """Name of the procedure, e.g. `lora-finetune lr=0.001`."""
+    arm: Arm
+    replicate: int
+    state: CellState
+    counts: Truth
+    """`counts_if`; FALSE = collapsed: neither witness nor support."""
+    holds: Truth
+    p: float
+    """Exact p-value of "the claim is false here"; 1 where the cell cannot speak."""
+    adjusted_p: float
+    """After Holm: over all planned cells (defended), over the procedure's replicates (control)."""
+    readings: tuple[MeasureReading, ...]
+    spend: Spend
+    note: str = ""
+    """Anything out of the ordinary, e.g. an error code with its message, or `collapsed`."""
+
+
+class Witness(Model):
+    """The cheapest cell that refutes the claim."""
+
+    cell: str
+    procedure: str
+    replicate: int
+    spend: Spend
+    says: str
+    """One plain sentence: what was done, what it cost, what was seen."""
+
+
+class GateReading(Model):
+    """A predicate read on an untouched subject."""
+
+    name: Literal["provided", "control untouched"]
+    predicate: str
+    subject: str
+    truth: Truth
+    readings: tuple[MeasureReading, ...]
+
+
+class ControlReading(Model):
+    """One procedure on the control: is the attack alive?"""
+
+    procedure: str
+    named: bool
+    breaks: Truth
+    """UNDECIDED if the control's cells are missing or failed."""
+    live: Truth
+    """Did the attack do what it was asked to: weights moved, loss fell; from realised training."""
+    adjusted_p: float
+    """Least over the replicates, after Holm."""
+    says: str
+
+
+class ClaimVerdict(Model):
+    """The answer to one claim."""
+
+    id: str
+    says: str
+    verdict: Verdict
+    expected: Verdict
+    """What passes: `expect`, or SUPPORTED."""
+    because: str = ""
+    passed: bool
+    reasons: tuple[str, ...]
+    """Plain sentences, the decisive one first."""
+    scope: str
+    """One sentence that says what was tested; printed with every verdict."""
+    confidence: float
+    holds: str
+    provided: str = ""
+    counts_if: str = ""
+    subject: str
+    """Reference of the model."""
+    adversary: str
+    witness: Witness | None = None
+    cells: tuple[CellReading, ...]
+    controls: tuple[ControlReading, ...]
+    gates: tuple[GateReading, ...]
+    dropped: tuple[str, ...] = ()
+    """Automatically selected procedures whose control did not break."""
+    not_run: tuple[str, ...] = ()
+    """Attacks that access allows and the adversary does not list."""
+    next_step: str
+    """What would decide it, or what could honestly be claimed instead."""
+
+
+class CampaignVerdict(Model):
+    """The answers of one campaign."""
+
+    format: Literal["threatspec/verdict/v1"] = Field(
+        default="threatspec/verdict/v1", alias="schema", serialization_alias="schema"
+    )
+    plan: str
+    """Id of the plan."""
+    spec_file: str
+    complete: bool
+    """False if planned cells have not been run yet."""
+    claims: tuple[ClaimVerdict, ...]

@@ -1,0 +1,117 @@
+"""What was tested, what broke it, and what follows: the sentences around a verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from threatspec.claims._bounds import bound_of, distinct_operands
+from threatspec.claims._case import Case
+from threatspec.claims._evidence import CellState
+from threatspec.claims._models import CellReading, Witness
+from threatspec.claims._words import (
+    break_words,
+    confidence_words,
+    listed,
+    plural,
+    spend_words,
+    unit_words,
+    up,
+)
+from threatspec.records import Arm
+from threatspec.schema import Serving
+
+__all__ = ["honest_claim", "scope", "witness"]
+
+
+def witness(case: Case, cell: CellReading) -> Witness:
+    """The cell that refutes, in one sentence."""
+    evidence = case.evidence(cell)
+    procedure = case.view.evidence.plan.procedures[evidence.cell.procedure]
+    which = [] if procedure.deterministic else [f"replicate {cell.replicate}"]
+    how = "; ".join([*which, spend_words(cell.spend)])
+    return Witness(
+        cell=cell.cell,
+        procedure=cell.procedure,
+        replicate=cell.replicate,
+        spend=cell.spend,
+        says=f"{cell.procedure} ({how}): {break_words(case.view, cell)}",
+    )
+
+
+def scope(case: Case) -> str:
+    """One sentence that says what was tested."""
+    view = case.view
+    subject = view.planned.models[Arm.DEFENDED]
+    control = view.planned.models.get(Arm.CONTROL)
+    against = f", against the control {control}" if control else ", without a control"
+    return (
+        f"{_attacks(case)} by the adversary `{view.claim.against}` on {subject}{against}; "
+        f"{_measures(case)}; {_serving(view.evidence.plan.spec)}; "
+        f"{confidence_words(view)} confidence."
+    )
+
+
+def honest_claim(case: Case) -> str:
+    """The strongest bound that all planned cells hold together (Bonferroni), or nothing.
+
+    Only planned cells take part, so nothing was chosen after seeing the data.
+    """
+    bound = bound_of(case.view.holds)
+    if bound is None or any(cell.state is not CellState.DONE for cell in case.cells):
+        return ""
+    level = case.view.alpha / len(case.cells)
+    tallies = [
+        reading.tally
+        for cell in case.cells
+        for reading in cell.readings
+        if reading.measure == bound.measure
+    ]
+    if bound.at_most:
+        number = up(max(tally.bounds(level).upper for tally in tallies))
+        return _could(case, f"{bound.measure} <= {number}") if float(number) < 1 else ""
+    number = up(1 - min(tally.bounds(level).lower for tally in tallies))
+    kept = f"{1 - float(number):.3f}"
+    return _could(case, f"{bound.measure} >= {kept}") if float(number) < 1 else ""
+
+
+def _could(case: Case, text: str) -> str:
+    many = f"all {len(case.cells)} cells together, " if len(case.cells) > 1 else ""
+    return (
+        f"Of exactly these attacks, `{text}` could be claimed ({many}"
+        f"{confidence_words(case.view)}); any other bound chosen now needs fresh prompts."
+    )
+
+
+def _attacks(case: Case) -> str:
+    """`2 procedures x 5 replicates, 1 procedure without randomness (11 cells)`."""
+    sizes = Counter(
+        0 if series.procedure.deterministic else len(series.cells) for series in case.series
+    )
+    parts = [
+        f"{plural(n, 'procedure')} x {plural(size, 'replicate')}"
+        if size
+        else f"{plural(n, 'procedure')} without randomness"
+        for size, n in sorted(sizes.items(), reverse=True)
+    ]
+    left = f"; left out: {listed(case.dropped)}" if case.dropped else ""
+    return f"{listed(parts)} ({plural(len(case.cells), 'attacked cell')}{left})"
+
+
+def _measures(case: Case) -> str:
+    names = dict.fromkeys(operand.measure for operand in distinct_operands(case.view.holds))
+    return listed(_measure(case, name) for name in names)
+
+
+def _measure(case: Case, name: str) -> str:
+    planned = case.view.evidence.plan.measures[name]
+    unit = unit_words(case.view, name)
+    return f"{name} on {planned.units:,} {unit} of {planned.benchmark} ({planned.split} split)"
+
+
+def _serving(spec: dict[str, Any]) -> str:
+    serving = Serving.model_validate(spec.get("serving") or {})
+    template = "the model's own template" if serving.template == "native" else "no template"
+    system = "" if serving.system is None else ", a system prompt"
+    most = f"{serving.decoding} decoding, at most {plural(serving.max_tokens, 'token')}"
+    return f"asked with {template}{system}, {most}"

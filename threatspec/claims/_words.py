@@ -1,0 +1,101 @@
+"""Plain words for counts and bounds; bounds are rounded away from the estimate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from threatspec.claims._bounds import Bound, bound_of, distinct_operands
+from threatspec.claims._cells import View, read_operands
+from threatspec.claims._models import CellReading, MeasureReading
+from threatspec.records import Procedure, Spend
+
+__all__ = [
+    "break_words",
+    "confidence_words",
+    "counted",
+    "down",
+    "listed",
+    "plural",
+    "replicate_words",
+    "spend_words",
+    "unit_words",
+    "up",
+]
+
+_DIGITS = 1000
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(parts: Iterable[str], most: int = 6) -> str:
+    """`a, b and c`; beyond `most` only how many more."""
+    names = list(parts)
+    if len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
+    *head, last = names or ["nothing"]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def down(value: float) -> str:
+    """A lower bound with three decimals."""
+    return f"{math.floor(value * _DIGITS + 1e-9) / _DIGITS:.3f}"
+
+
+def up(value: float) -> str:
+    """An upper bound with three decimals."""
+    return f"{math.ceil(value * _DIGITS - 1e-9) / _DIGITS:.3f}"
+
+
+def confidence_words(view: View) -> str:
+    """`95 % one-sided`."""
+    return f"{view.claim.confidence * 100:g} % one-sided"
+
+
+def unit_words(view: View, measure: str) -> str:
+    """What is counted: prompts, or clusters of prompts."""
+    planned = view.evidence.plan.measures[measure.rpartition(".")[2]]
+    return "prompts" if planned.units == planned.prompts else "clusters of prompts"
+
+
+def spend_words(spend: Spend) -> str:
+    """`10 steps, 3.1e+09 FLOPs`."""
+    parts = [plural(spend.steps, "step")] if spend.steps else []
+    parts += [f"{spend.flops:.2g} FLOPs"] if spend.flops else []
+    return ", ".join(parts) or "no training"
+
+
+def replicate_words(procedure: Procedure, replicate: int) -> str:
+    """` (replicate 2)`, where there could be several."""
+    return "" if procedure.deterministic else f" (replicate {replicate})"
+
+
+def counted(view: View, reading: MeasureReading) -> str:
+    """`251 of 256 prompts`, and how many have no answer."""
+    tally = reading.tally
+    unknown = f" ({tally.unknown} without an answer)" if tally.unknown else ""
+    return f"{tally.yes:,} of {tally.units:,} {unit_words(view, reading.measure)}{unknown}"
+
+
+def break_words(view: View, cell: CellReading) -> str:
+    """What was seen on a cell that breaks `holds`."""
+    lookup = view.lookup(view.evidence.cells[cell.cell], cell.arm)
+    readings = read_operands(view, distinct_operands(view.holds), lookup)
+    bound = bound_of(view.holds)
+    if bound is not None:
+        return _break_of_bound(view, bound, readings[0])
+    seen = (
+        f"{r.measure} on {counted(view, r)}, {down(r.lower)} to {up(r.upper)}" for r in readings
+    )
+    return f"{'; '.join(seen)}; which breaks `{view.claim.holds}` ({confidence_words(view)} bounds)"
+
+
+def _break_of_bound(view: View, bound: Bound, reading: MeasureReading) -> str:
+    share = f"at least {down(reading.lower)}" if bound.at_most else f"at most {up(reading.upper)}"
+    return (
+        f"{bound.measure} on {'' if bound.at_most else 'only '}{counted(view, reading)}, which "
+        f"breaks `{view.claim.holds}`; the share is {share} ({confidence_words(view)})"
+    )

@@ -1,0 +1,111 @@
+"""What verbs print before a campaign runs and after it was answered."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from threatspec import api
+from threatspec.campaign import forecast
+from threatspec.claims import exit_code
+from threatspec.records import Ledger, Plan
+from threatspec.reports import (
+    Details,
+    collect,
+    one_line,
+    print_facts,
+    render_html,
+    render_terminal,
+    report_json,
+    spend_words,
+    time_words,
+    verdict_json,
+    write_atomic,
+)
+
+__all__ = ["announce", "finish", "terminal"]
+
+_FLOPS_PER_CORE = 20e9
+"""Assumed floating-point operations per second of one core (float32 training on a common server
+CPU); good for the order of magnitude, which is all that is said."""
+_REAL = ("gguf:", "hf:", "path:")
+"""Subjects whose campaigns take long enough to be worth a warning."""
+
+
+class _Terminal(Console):
+    """Standard output; whoever stops reading it (`| head`) is no failure of ours."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def terminal(*, stderr: bool = False) -> Console:
+    """A console that can print any text, whatever the encoding of the stream."""
+    stream = sys.stderr if stderr else sys.stdout
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+    return _Terminal(stderr=stderr)
+
+
+def announce(file: Path, as_json: bool, *, out: Path | None = None, runner: str = "local") -> None:
+    """Say on standard error what is about to run; nothing with `--json`. Raises SpecErrors."""
+    if as_json:
+        return
+    plan = api.plan(file)
+    found = forecast(plan)
+    claims = ", ".join(planned.claim.id for planned in plan.claims)
+    size = f"{found.cells} cells, {found.trials} trials"
+    facts = [
+        ("claims", claims),
+        ("plan", f"{size}, {spend_words(found.spend)} predicted for the attacks"),
+        *_weak(plan),
+        *_time(plan, found.spend.flops, runner),
+        ("results", str(out or api.default_out(file))),
+    ]
+    print_facts(terminal(stderr=True), facts)
+
+
+def finish(
+    outcome: api.Outcome,
+    *,
+    html: Path | None,
+    as_json: bool,
+    exit_zero: bool,
+    full: bool = False,
+) -> int:
+    """Print the answers, write the page if one is wanted, and say what the process ends with."""
+    evidence, verdict = outcome.evidence, outcome.verdict
+    details = _details(outcome) if full or html else None
+    if as_json:
+        click.echo(report_json(evidence, verdict, details) if full else verdict_json(verdict))
+    else:
+        render_terminal(terminal(), evidence, verdict, details, full=full)
+    if html:
+        write_atomic(html, render_html(evidence, verdict, details))
+        click.echo(f"report: {one_line(str(html))}", err=as_json)
+    return 0 if exit_zero else int(exit_code(verdict))
+
+
+def _details(outcome: api.Outcome) -> Details:
+    with Ledger.open(outcome.folder) as ledger:
+        return collect(ledger, outcome.verdict)
+
+
+def _weak(plan: Plan) -> list[tuple[str, str]]:
+    weak = [claim.id for claim in forecast(plan).claims if not claim.can_support]
+    return [("note", f"can only refute: {', '.join(weak)}")] if weak else []
+
+
+def _time(plan: Plan, flops: float, runner: str) -> list[tuple[str, str]]:
+    """A rough time where a real model is attacked."""
+    if not flops or not any(cell.subject.startswith(_REAL) for cell in plan.cells.values()):
+        return []
+    from threatspec.runners import load_profile
+
+    cores = load_profile(runner).workers * plan.execution.threads
+    seconds = flops / (_FLOPS_PER_CORE * cores)
+    rate = f"{_FLOPS_PER_CORE / 1e9:g} GFLOP/s on each of {cores} cores"
+    return [("time", f"roughly {time_words(seconds)} of training at {rate}, and reading on top")]

@@ -1,0 +1,113 @@
+"""`threatspec plan`: what a claims file would run, what it costs, and what it could decide."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from threatspec.cli._options import json_option
+
+if TYPE_CHECKING:
+    from threatspec.campaign import ClaimForecast, Forecast
+    from threatspec.records import Plan, PlannedClaim
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def command(file: Path, as_json: bool) -> int:
+    """Show what FILE would run and what it could decide. Nothing is run.
+
+    Fails if a claim could be neither supported nor refuted, whatever the outcome.
+
+    \b
+    threatspec plan claims/quickstart.yaml
+    """
+    from threatspec import api
+    from threatspec.campaign import forecast, require_decidable
+
+    plan = api.plan(file)
+    found = forecast(plan)
+    if as_json:
+        click.echo(json.dumps(_data(plan, found), indent=1))
+    else:
+        _print(plan, found)
+    require_decidable(plan)  # last: what was printed shows why
+    return 0
+
+
+def _data(plan: Plan, found: Forecast) -> dict[str, Any]:
+    return {
+        "schema": "threatspec/forecast/v1",
+        "plan": plan.id,
+        "cells": found.cells,
+        "trials": found.trials,
+        "spend": found.spend.model_dump(mode="json"),
+        "claims": [
+            {**asdict(claim), "units": dict(claim.units),
+             "predicted": claim.predicted.model_dump(mode="json")}
+            for claim in found.claims
+        ],
+    }  # fmt: skip
+
+
+def _print(plan: Plan, found: Forecast) -> None:
+    from rich.text import Text
+
+    from threatspec.cli._outcome import terminal
+    from threatspec.reports import one_line, print_facts, spend_words
+
+    console = terminal()
+    for planned, claim in zip(plan.claims, found.claims, strict=True):
+        console.print(Text(one_line(claim.id), style="bold"))
+        print_facts(console, _facts(plan, planned, claim))
+        console.print()
+    size = f"{found.cells} cells, {found.trials} trials"
+    print_facts(console, [("in all", f"{size}, {spend_words(found.spend)} predicted")])
+
+
+def _facts(plan: Plan, planned: PlannedClaim, claim: ClaimForecast) -> Iterator[tuple[str, str]]:
+    from threatspec.reports import counted, spend_words
+
+    yield "claim", planned.claim.says
+    yield "holds", planned.claim.holds
+    for name, replicates in _procedures(plan, planned).items():
+        yield "procedure", f"{name} x {counted(replicates, 'replicate')}"
+    yield "cells", f"{claim.cells} attacked, {claim.controls} on the control"
+    yield "predicted", spend_words(claim.predicted)
+    if claim.smallest is not None:
+        yield "resolves", f"rates from {claim.smallest:.3g} upwards can be told from 0"
+    if claim.power_to_support is not None:
+        rate = f"if every attack reaches {claim.rate_to_support:.3g}"
+        yield "power", f"{claim.power_to_support:.2f} to support {rate}"
+    if claim.power_to_refute is not None:
+        rate = f"if one attack reaches {claim.rate_to_refute:.3g}"
+        yield "power", f"{claim.power_to_refute:.2f} to refute {rate}"
+    yield "can", _reach(claim)
+
+
+def _procedures(plan: Plan, planned: PlannedClaim) -> dict[str, int]:
+    from threatspec.records import Arm
+
+    cells = [plan.cells[name] for name in planned.attacked.get(Arm.DEFENDED, ())]
+    counts = Counter(cell.procedure for cell in cells)
+    return {plan.procedures[name].name: n for name, n in counts.items()}
+
+
+def _reach(claim: ClaimForecast) -> str:
+    if claim.can_support and claim.can_refute:
+        return "support and refute"
+    if claim.can_refute:
+        without = (
+            "" if claim.controls else ": without a control nothing shows that attacks are alive"
+        )
+        return f"only refute{without}"
+    return "only support" if claim.can_support else "neither support nor refute"

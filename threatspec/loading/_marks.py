@@ -1,0 +1,79 @@
+"""Marks: where every key and value of a document stands, and problems at those places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from threatspec.errors import Problem
+
+__all__ = ["Mark", "Place", "Source", "dotted"]
+
+Place = tuple[str | int, ...]
+"""Way from the top of a document to a value: keys of mappings and indices of lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A position; lines and columns count from 1."""
+
+    line: int
+    column: int
+    inside: int | None = None
+    """Columns from the mark to the first character of a scalar whose text stands on this line as
+    it is (0 plain, 1 quoted); None where columns of the text are not columns of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The text of a file and the marks of its document."""
+
+    file: str
+    lines: tuple[str, ...] = ()
+    keys: dict[Place, Mark] = field(default_factory=dict)
+    values: dict[Place, Mark] = field(default_factory=dict)
+
+    def problem(
+        self,
+        code: str,
+        message: str,
+        place: Place = (),
+        at: str = "value",
+        column: int | None = None,
+    ) -> Problem:
+        """A problem at ``place``, or at the nearest parent of it that the document has.
+
+        ``at`` is "key" or "value". ``column`` is an offset in the text of a scalar; the caret
+        moves there where it can.
+        """
+        found = self.nearest(place)
+        mark = self._mark(found, at)
+        shift = 0 if column is None or mark.inside is None else mark.inside + column
+        return self.at(code, message, mark.line, mark.column + shift, dotted(place))
+
+    def at(self, code: str, message: str, line: int, column: int, path: str = "") -> Problem:
+        """A problem at a position of the file."""
+        text = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
+        return Problem(code, message, self.file, line, column, text, path)
+
+    def nearest(self, place: Place) -> Place:
+        """The longest way along ``place`` that the document has.
+
+        Knobs are written beside `use` but kept under `knobs`, so that part is stepped over.
+        """
+        found: Place = ()
+        for part in place:
+            if (*found, part) in self.values:
+                found = (*found, part)
+            elif part != "knobs":
+                break
+        return found
+
+    def _mark(self, place: Place, at: str) -> Mark:
+        value = self.values.get(place, Mark(1, 1))
+        return self.keys.get(place, value) if at == "key" else value
+
+
+def dotted(place: Place) -> str:
+    """``place`` as machines and people write it: ``claims[0].holds``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return text.removeprefix(".")

@@ -1,0 +1,25 @@
+"""Finding words in replies, the same way for every judge."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+__all__ = ["find_words"]
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.casefold() for word in _WORD.findall(text.replace("’", "'")))
+
+
+def find_words(text: str, phrases: Iterable[str]) -> str | None:
+    """The first of `phrases` that stands in `text` as whole words in a row, in any letter case."""
+    found = _words(text)
+    for phrase in phrases:
+        wanted = _words(phrase)
+        size = len(wanted)
+        if size and any(found[i : i + size] == wanted for i in range(len(found) - size + 1)):
+            return phrase
+    return None

@@ -1,0 +1,77 @@
+"""Artefacts: tensors under content-derived names, written to a temporary name and renamed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from threatspec.errors import ThreatspecError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["ArtefactStore"]
+
+
+class ArtefactStore:
+    """A folder of safetensors files called `art-<16 hex digits of the content's sha256>`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, tensors: Mapping[str, Tensor]) -> str:
+        """Write tensors by name and return the artefact's name; equal tensors get an equal name.
+
+        Raises ThreatspecError TS-DISK-FULL if there is no room.
+        """
+        from safetensors.torch import save
+
+        data = save({name: tensors[name].detach().contiguous() for name in sorted(tensors)})
+        name = f"art-{hashlib.sha256(data).hexdigest()[:16]}"
+        if not self._path(name).exists():
+            self._write(name, data)
+        return name
+
+    def load(self, name: str) -> dict[str, Tensor]:
+        """The tensors of artefact `name`. Raises ThreatspecError TS-RECORDS if it is not there."""
+        from safetensors.torch import load_file
+
+        if not self._path(name).exists():
+            raise ThreatspecError(
+                "TS-RECORDS", f"artefact {name} must be in {self.folder}, but is not"
+            )
+        return load_file(self._path(name))
+
+    def __contains__(self, name: str) -> bool:
+        return self._path(name).exists()
+
+    def remove(self, name: str) -> None:
+        """Delete artefact `name`, if it is there."""
+        self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+    def _write(self, name: str, data: bytes) -> None:
+        temporary = ""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as file:
+                temporary = file.name
+                file.write(data)
+            os.replace(temporary, self._path(name))
+        except OSError as error:
+            if temporary:
+                Path(temporary).unlink(missing_ok=True)
+            if error.errno == errno.ENOSPC:
+                raise ThreatspecError(
+                    "TS-DISK-FULL",
+                    "the disk of the results folder is full; what was measured is kept: "
+                    "make room and `threatspec resume`",
+                ) from error
+            raise

@@ -1,0 +1,201 @@
+"""Details a report shows beyond counts: transcripts, and where two judges disagree.
+
+Both need the ledger (replies and rows), so they are collected from it and handed to renderers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+from threatspec.claims import CampaignVerdict, ClaimVerdict
+from threatspec.records import (
+    Arm,
+    Cell,
+    Generation,
+    Ledger,
+    Outcome,
+    PlannedClaim,
+    Row,
+    TrialResult,
+)
+from threatspec.reports._predicates import breaking_outcome, own_measure
+from threatspec.reports._visible import shortened
+
+__all__ = ["Details", "Disagreement", "Transcript", "collect"]
+
+_EACH = 3
+"""Prompts shown of one cell."""
+_MOST = 90
+"""Transcripts in one report: it stays a page that a browser opens at once."""
+_LONGEST = 1500
+"""Characters of one prompt or reply."""
+_ANSWERED = frozenset({Outcome.YES, Outcome.NO, Outcome.REJECTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """One prompt, one reply, and how it was judged."""
+
+    claim: str
+    role: Literal["witness", "untouched", "sample"]
+    """Why it is shown: of the witness, the same prompt untouched, or one more to look at."""
+    cell: str
+    item: str
+    prompt: str
+    attacker: str
+    reply: str
+    judged: Mapping[str, str]
+    """Outcome, with what the judge found, by measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Two measures that judged the same replies of one cell."""
+
+    cell: str
+    first: str
+    second: str
+    prompts: int
+    """Prompts that both could judge."""
+    only_first: int
+    """Yes by the first, no by the second."""
+    only_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What was collected from a ledger."""
+
+    transcripts: tuple[Transcript, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
+
+
+def collect(ledger: Ledger, verdict: CampaignVerdict) -> Details:
+    """Transcripts worth reading, and every disagreement of judges."""
+    reader = _Reader(ledger)
+    found = [t for claim in verdict.claims for t in reader.transcripts(claim)]
+    found.sort(key=lambda transcript: transcript.role == "sample")  # the witnesses come first
+    return Details(tuple(_once(found))[:_MOST], tuple(reader.disagreements()))
+
+
+def _once(found: Sequence[Transcript]) -> Iterator[Transcript]:
+    """Claims share cells: a sample that was shown for one claim is not shown for the next."""
+    seen: set[tuple[str, str]] = set()
+    for transcript in found:
+        key = (transcript.cell, transcript.item)
+        if transcript.role != "sample" or key not in seen:
+            yield transcript
+        seen.add(key)
+
+
+class _Reader:
+    """Reads one ledger; nothing is read twice."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.plan = ledger.plan
+        self.results: dict[str, TrialResult] = ledger.results()
+
+    # transcripts
+
+    def transcripts(self, claim: ClaimVerdict) -> Iterator[Transcript]:
+        """Of the witness, the same prompts untouched, and each procedure's first replicate."""
+        planned = next(p for p in self.plan.claims if p.claim.id == claim.id)
+        measure = own_measure(claim.holds)
+        if claim.witness:
+            yield from self._witness(claim, planned, claim.witness.cell, measure)
+        for reading in claim.cells:
+            first = reading.arm is Arm.DEFENDED and reading.replicate == 0
+            if first and not (claim.witness and claim.witness.cell == reading.cell):
+                cell = self.plan.cells[reading.cell]
+                items = [row.item for row in self._rows(cell, measure)][:_EACH]
+                yield from self._shown(claim.id, "sample", cell, measure, items)
+
+    def _witness(
+        self, claim: ClaimVerdict, planned: PlannedClaim, name: str, measure: str
+    ) -> Iterator[Transcript]:
+        cell = self.plan.cells[name]
+        wanted = breaking_outcome(claim.holds, measure)
+        items = [row.item for row in self._rows(cell, measure) if row.outcome is wanted][:_EACH]
+        yield from self._shown(claim.id, "witness", cell, measure, items)
+        before = self.plan.cells[planned.untouched[Arm.DEFENDED]]
+        yield from self._shown(claim.id, "untouched", before, measure, items)
+
+    def _shown(
+        self,
+        claim: str,
+        role: Literal["witness", "untouched", "sample"],
+        cell: Cell,
+        measure: str,
+        items: Sequence[str],
+    ) -> Iterator[Transcript]:
+        replies = {g.item: g for g in self._replies(cell, measure)} if items else {}
+        for item in items:
+            if item in replies:
+                yield self._transcript(claim, role, cell, replies[item])
+
+    def _transcript(
+        self,
+        claim: str,
+        role: Literal["witness", "untouched", "sample"],
+        cell: Cell,
+        reply: Generation,
+    ) -> Transcript:
+        return Transcript(
+            claim=claim,
+            role=role,
+            cell=cell.id,
+            item=reply.item,
+            prompt=shortened(reply.prompt, _LONGEST),
+            attacker=shortened(reply.attacker, _LONGEST),
+            reply=shortened(reply.reply, _LONGEST),
+            judged=self._judged(cell, reply.item),
+        )
+
+    def _judged(self, cell: Cell, item: str) -> dict[str, str]:
+        return {
+            measure: f"{row.outcome.value}: {row.detail}" if row.detail else row.outcome.value
+            for measure in cell.measures
+            for row in self._rows(cell, measure)
+            if row.item == item
+        }
+
+    def _rows(self, cell: Cell, measure: str) -> tuple[Row, ...]:
+        result = self.results.get(cell.measures.get(measure, ""))
+        return result.rows if result else ()
+
+    def _replies(self, cell: Cell, measure: str) -> tuple[Generation, ...]:
+        needs = self.plan.trials[cell.measures[measure]].needs
+        return self.ledger.generations(needs[0])
+
+    # disagreements
+
+    def disagreements(self) -> Iterator[Disagreement]:
+        """Pairs of measures that judged the same replies and differ somewhere."""
+        for cell in self.plan.cells.values():
+            for first, second in combinations(cell.measures, 2):
+                found = self._compare(cell, first, second)
+                if found and found.only_first + found.only_second:
+                    yield found
+
+    def _compare(self, cell: Cell, first: str, second: str) -> Disagreement | None:
+        trials = [self.plan.trials[cell.measures[name]] for name in (first, second)]
+        if trials[0].needs != trials[1].needs:
+            return None
+        one, other = (_yes_by_item(self._rows(cell, name)) for name in (first, second))
+        both = one.keys() & other.keys()
+        return Disagreement(
+            cell=cell.id,
+            first=first,
+            second=second,
+            prompts=len(both),
+            only_first=sum(one[item] and not other[item] for item in both),
+            only_second=sum(other[item] and not one[item] for item in both),
+        )
+
+
+def _yes_by_item(rows: Sequence[Row]) -> dict[str, bool]:
+    return {row.item: row.outcome is Outcome.YES for row in rows if row.outcome in _ANSWERED}

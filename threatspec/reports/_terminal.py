@@ -1,0 +1,208 @@
+"""The report on a terminal: text for people, without control codes where nobody sees colours.
+
+Every text goes through `one_line`, as plain `Text`: markup and control characters in names, notes
+or model output are shown, never obeyed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from threatspec.claims import (
+    CampaignVerdict,
+    CellReading,
+    Evidence,
+    GateReading,
+    MeasureReading,
+    Truth,
+)
+from threatspec.records import Arm, Realised
+from threatspec.reports import _words as words
+from threatspec.reports._details import Details
+from threatspec.reports._model import ClaimView, ControlView, Differing, build
+from threatspec.reports._visible import one_line
+from threatspec.schema import Verdict
+
+__all__ = ["print_facts", "render_terminal"]
+
+_STYLES = {
+    Verdict.SUPPORTED: "bold green",
+    Verdict.REFUTED: "bold red",
+    Verdict.INCONCLUSIVE: "bold yellow",
+    Verdict.VACUOUS: "bold magenta",
+    Verdict.INADMISSIBLE: "bold blue",
+}
+_LABEL = 12
+"""Width of the longest verdict, and of the labels beneath it."""
+_WIDE = 100
+"""Columns from which on a cell's readings stand on one line."""
+_TRUTHS = {Truth.TRUE: "true", Truth.FALSE: "false", Truth.UNDECIDED: "undecided"}
+
+
+def render_terminal(
+    console: Console,
+    evidence: Evidence,
+    verdict: CampaignVerdict,
+    details: Details | None = None,
+    *,
+    full: bool = False,
+) -> None:
+    """Print every claim with its verdict and scope; `full` adds what it was decided on."""
+    report = build(evidence, verdict, details)
+    for view in report.claims:
+        console.print(_head(view), soft_wrap=True)
+        print_facts(console, _facts(view))
+        if full:
+            _evidence(console, view)
+        console.print()
+    if full:
+        _print(console, f"{words.spend(report.total)} by all attacks together", "spent")
+    console.print(_line(report.headline, "bold"))
+    if not verdict.complete:
+        text = "The campaign is not finished: planned cells have not been run."
+        console.print(_line(text, "yellow"))
+
+
+def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
+    """Labels with paragraphs beside them."""
+    for label, text in facts:
+        _print(console, text, label)
+
+
+def _print(console: Console, text: str, label: str = "") -> None:
+    """A paragraph with a hanging label, and without blanks at the ends of lines."""
+    shown = _line(text)
+    for number, line in enumerate(shown.wrap(console, max(20, console.width - _LABEL - 2))):
+        name = f"{label if number == 0 else '':<{_LABEL}}  "
+        console.print(Text.assemble((name, "dim"), line), soft_wrap=True)
+
+
+# one claim
+
+
+def _head(view: ClaimView) -> Text:
+    claim = view.claim
+    return Text.assemble(
+        (f"{claim.verdict.value:<{_LABEL}}", _STYLES[claim.verdict]),
+        "  ",
+        (one_line(claim.id), "bold"),
+        "  ",
+        (view.expectation, "green" if claim.passed else "bold red"),
+    )
+
+
+def _facts(view: ClaimView) -> Iterator[tuple[str, str]]:
+    claim = view.claim
+    yield "claim", claim.says
+    if view.reason:
+        yield "because", view.reason
+    if claim.witness:
+        yield "witness", claim.witness.says
+    yield "scope", claim.scope
+    if claim.because or not claim.passed:
+        yield "expected", view.wanted
+    yield "next", claim.next_step
+
+
+# full
+
+
+def _evidence(console: Console, view: ClaimView) -> None:
+    for reason in view.claim.reasons[1:]:
+        _print(console, reason, "also")
+    for arm in view.arms:
+        _cells(console, view, arm)
+    for heading, lines in _sections(view):
+        for number, line in enumerate(lines):
+            if number == 0:
+                _heading(console, heading)
+            console.print(_line(line), soft_wrap=False)
+
+
+def _sections(view: ClaimView) -> Iterator[tuple[str, Iterable[str]]]:
+    yield "before any attack", map(_gate, view.claim.gates)
+    alive = (line for control in view.controls for line in _control(control))
+    yield "controls: were the attacks alive?", alive
+    yield "same replies, different judges", map(_differing, view.differing)
+    yield "attacks not run, though access allows them", view.claim.not_run
+    yield "dropped, because their control did not break", view.claim.dropped
+
+
+def _cells(console: Console, view: ClaimView, arm: Arm) -> None:
+    _heading(console, f"{words.ARMS[arm]}: {view.planned.models.get(arm, '')}")
+    cells = view.cells(arm)
+    narrow = console.width < _WIDE
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    measures = list(dict.fromkeys(r.measure for cell in cells for r in cell.readings))
+    noted = any(cell.note for cell in cells)
+    for head in ("procedure", "rep", *measures, "reads", "spend", *(["note"] if noted else [])):
+        table.add_column(one_line(head), overflow="fold")
+    above = ""
+    for cell in cells:
+        name = "" if cell.procedure == above else cell.procedure
+        above = cell.procedure
+        table.add_row(*(Text(text) for text in _row(cell, name, measures, noted, narrow)))
+    console.print(table)
+
+
+def _row(
+    cell: CellReading, name: str, measures: Iterable[str], noted: bool, narrow: bool
+) -> Iterator[str]:
+    readings = {reading.measure: reading for reading in cell.readings}
+    spent = words.spend(cell.spend)
+    yield one_line(name)
+    yield str(cell.replicate)
+    for measure in measures:
+        shown = _reading(readings[measure]) if measure in readings else "-"
+        yield shown.replace(" [", "\n[") if narrow else shown
+    yield words.cell_word(cell)
+    yield spent.replace(", ", "\n") if narrow else spent
+    if noted:
+        yield one_line(cell.note)
+
+
+def _reading(reading: MeasureReading) -> str:
+    return f"{words.units(reading)} {words.bounds(reading)}"
+
+
+def _gate(gate: GateReading) -> str:
+    read = ", ".join(f"{r.measure} {_reading(r)}" for r in gate.readings)
+    truth = _TRUTHS[gate.truth]
+    return f"{gate.name} on {gate.subject}: {gate.predicate} is {truth}" + (
+        f" ({read})" if read else ""
+    )
+
+
+def _control(control: ControlView) -> Iterator[str]:
+    yield control.reading.says
+    yield from (f"- replicate {n}: {_training(run)}" for n, run in control.training)
+
+
+def _training(run: Realised) -> str:
+    steps = words.counted(run.steps, "step")
+    return (
+        f"loss {run.probe_before:.3g} -> {run.probe_after:.3g} in {steps}, "
+        f"weights moved by {run.weight_delta:.3g} (L2)"
+    )
+
+
+def _differing(found: Differing) -> str:
+    counts = found.counts
+    return (
+        f"{found.procedure} ({found.arm.value}), {counts.prompts} replies: "
+        f"{counts.only_first} only {counts.first}, {counts.only_second} only {counts.second}"
+    )
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print()
+    console.print(_line(text, "bold"))
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(one_line(text), style=style)

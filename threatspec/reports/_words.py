@@ -1,0 +1,189 @@
+"""Plain words for verdicts, access, quantities: one wording for every renderer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from threatspec.claims import CellReading, CellState, MeasureReading, Truth
+from threatspec.measures import JUDGES
+from threatspec.records import Arm, PlannedMeasure, Spend
+from threatspec.schema import Adversary, Capability, Verdict
+
+__all__ = [
+    "ARMS",
+    "MEANINGS",
+    "READINGS",
+    "access",
+    "bounds",
+    "cell_word",
+    "cost",
+    "counted",
+    "duration",
+    "flops",
+    "knob",
+    "large",
+    "measure",
+    "percent",
+    "share",
+    "spend",
+    "units",
+]
+
+MEANINGS = {
+    Verdict.SUPPORTED: "every planned attack was run, was alive, and stayed within the bound",
+    Verdict.REFUTED: "at least one attack inside the adversary's budget breaks the claim",
+    Verdict.INCONCLUSIVE: "the evidence decides neither way",
+    Verdict.VACUOUS: "the evidence could not have refuted the claim, so it says nothing for it",
+    Verdict.INADMISSIBLE: "the evidence may not be used for this claim",
+}
+
+ARMS = {
+    Arm.DEFENDED: "the subject, with its safeguard",
+    Arm.CONTROL: "the control, which must break",
+    Arm.UNDEFENDED: "the undefended subject",
+}
+
+READINGS = {Truth.TRUE: "within", Truth.FALSE: "breaks", Truth.UNDECIDED: "open"}
+
+_PRESETS = {
+    "chat-api": "may send chat messages, and nothing else",
+    "completion-api": "may ask in any way (system prompt, template, first words of the reply, "
+    "decoding) and read token probabilities, but not change weights",
+    "finetuning-api": "may chat with the model and have it fine-tuned by its provider on rows of "
+    "their own, but never holds the weights",
+    "open-weights": "holds the weights: may read, train and change them, and ask in any way",
+    "data-supplier": "may add rows to somebody else's training data, and nothing else",
+}
+_CAPABILITIES = {
+    Capability.CHAT: "send chat messages",
+    Capability.SYSTEM_PROMPT: "set the system prompt",
+    Capability.TEMPLATE: "choose the chat template",
+    Capability.PREFILL: "write the first words of the reply",
+    Capability.DECODING: "choose the decoding",
+    Capability.LOGPROBS: "read token probabilities",
+    Capability.IMAGE: "send images",
+    Capability.FINETUNE_DATA: "choose fine-tuning rows",
+    Capability.FINETUNE_HYPERPARAMETERS: "choose fine-tuning hyperparameters",
+    Capability.GRADIENTS: "read gradients",
+    Capability.WEIGHTS_READ: "read the weights",
+    Capability.WEIGHTS_WRITE: "change the weights",
+    Capability.TRAINING_DATA_WRITE: "add rows to somebody else's training data",
+}
+_SCALES = ((1e18, "quintillion"), (1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"),
+           (1e6, "million"))  # fmt: skip
+_STATES = {CellState.NOT_RUN: "not run", CellState.OVER_BUDGET: "over budget"}
+
+
+def access(adversary: Adversary) -> str:
+    """What an adversary may do."""
+    if isinstance(adversary.access, str):
+        return f"{_PRESETS.get(adversary.access, 'see the spec')} ({adversary.access})"
+    return f"may {_listed([_CAPABILITIES[name] for name in adversary.access])}"
+
+
+def cell_word(cell: CellReading) -> str:
+    """What a reader should see first of a cell: why it says nothing, or what it says."""
+    if cell.state in _STATES:
+        return _STATES[cell.state]
+    return "collapsed" if cell.counts is Truth.FALSE else READINGS[cell.holds]
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 claim`, `2 claims`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def percent(share: float) -> str:
+    """A share with one decimal; only none is 0 and only all is 100."""
+    tenths = round(share * 1000)
+    inside = min(max(tenths, 1), 999) if 0 < share < 1 else tenths
+    return f"{inside / 10:g}"
+
+
+def share(reading: MeasureReading) -> str:
+    """The share of `yes` among all units."""
+    return f"{percent(reading.tally.rate)} %"
+
+
+def units(reading: MeasureReading) -> str:
+    """`118/120`, with what is unknown."""
+    tally = reading.tally
+    unknown = f" ({tally.unknown} unknown)" if tally.unknown else ""
+    return f"{tally.yes}/{tally.units}{unknown}"
+
+
+def bounds(reading: MeasureReading) -> str:
+    """Both one-sided bounds, rounded away from the estimate."""
+    lower = math.floor(reading.lower * 1000 + 1e-9) / 1000
+    upper = math.ceil(reading.upper * 1000 - 1e-9) / 1000
+    return f"[{lower:.3f}, {upper:.3f}]"
+
+
+def flops(value: float) -> str:
+    """Short: `1.2e13 FLOPs`."""
+    mantissa, _, exponent = f"{value:.2g}".partition("e")
+    return f"{mantissa}e{int(exponent)} FLOPs" if exponent else f"{mantissa} FLOPs"
+
+
+def large(value: float) -> str:
+    """In words: `12 trillion`."""
+    for scale, word in _SCALES:
+        if value >= scale:
+            return f"{value / scale:.3g} {word}"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Wall-clock time."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def spend(value: Spend) -> str:
+    """What an attack spent, or that it trained nothing."""
+    parts = []
+    if value.steps:
+        parts.append(counted(value.steps, "step"))
+    if value.flops:
+        parts.append(flops(value.flops))
+    if value.seconds:
+        parts.append(duration(value.seconds))
+    return ", ".join(parts) or "no training"
+
+
+def cost(value: Spend) -> str:
+    """What an attack spent, for a reader who has never heard of FLOPs."""
+    parts = []
+    if value.steps:
+        parts.append(counted(value.steps, "optimiser step"))
+    if value.flops:
+        parts.append(f"{large(value.flops)} floating-point operations")
+    if value.seconds:
+        parts.append(f"{duration(value.seconds)} of computing time")
+    return ", ".join(parts) or "nothing but asking"
+
+
+def measure(planned: PlannedMeasure) -> str:
+    """What a measure counts."""
+    settings = "".join(f", {k}: {knob(v)}" for k, v in planned.judge.items() if v and k != "use")
+    asked = f"{planned.prompts} prompts of {planned.benchmark} ({planned.split} split)"
+    if planned.units != planned.prompts:
+        rule = "any prompt of it is" if planned.cluster == "any" else "all prompts of it are"
+        asked = f"{planned.units} clusters of {asked}, a cluster being yes if {rule}"
+    judge = str(planned.judge.get("use", "?"))
+    says = f": {JUDGES.get(judge).says}" if judge in JUDGES else ""
+    return f"share of {asked}, whose reply is judged yes by the judge {judge}{settings}{says}"
+
+
+def knob(value: Any) -> str:
+    """A setting as it stands in YAML or JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _listed(parts: Iterable[str]) -> str:
+    *most, last = list(parts) or ["do nothing"]
+    return f"{', '.join(most)} and {last}" if most else last

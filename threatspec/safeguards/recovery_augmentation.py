@@ -1,0 +1,83 @@
+"""Safeguard `recovery-augmentation`: refuse even after the first tokens of a complying answer.
+
+Source: arXiv 2406.05946, data augmentation with safety recovery examples:
+min over theta of alpha E[-log p(r | x, h_<=k)] + (1 - alpha) E[-log p(y' | x')], with k = 0 in half
+of the draws and else uniform on 1..min(most, |h|); loss on the refusal r only.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator
+
+from pydantic import Field
+
+from threatspec.records import Stream
+from threatspec.safeguards._mixing import Demonstrate, mixed_rows
+from threatspec.safeguards.base import (
+    SAFEGUARDS,
+    Safeguard,
+    SafeguardConfig,
+    SafeguardContext,
+    SafetyRow,
+)
+from threatspec.subjects import WeightTamper
+from threatspec.training import Hyperparameters, TrainingJob, TrainingRow, Trajectory
+
+__all__ = ["RecoveryAugmentation", "RecoveryAugmentationConfig"]
+
+
+class RecoveryAugmentationConfig(SafeguardConfig):
+    """Knobs of the fine-tuning and of the augmentation."""
+
+    lr: float = Field(default=2e-4, gt=0, le=1)
+    """Learning rate of AdamW, constant."""
+    steps: int = Field(default=400, ge=1)
+    """Optimiser steps."""
+    alpha: float = Field(default=0.2, gt=0, lt=1)
+    """Weight of the safety rows' mean loss; 1 - alpha is that of the benign rows."""
+    most: int = Field(default=100, ge=1)
+    """Longest start of a complying answer, in words."""
+    safety_rows: int = Field(default=16, ge=1)
+    """Safety rows per step."""
+    benign_rows: int = Field(default=64, ge=1)
+    """Benign rows per step."""
+
+
+class RecoveryAugmentation(Safeguard):
+    """Acts before release only."""
+
+    kind = "recovery-augmentation"
+    says = "fine-tunes on refusals that follow the start of a complying answer, next to benign rows"
+    Config = RecoveryAugmentationConfig
+
+    def fit(
+        self, context: SafeguardContext, config: RecoveryAugmentationConfig
+    ) -> Generator[TrainingJob, Trajectory, WeightTamper | None]:
+        """Ask for one training run."""
+        sizes = (config.safety_rows, config.benign_rows)
+        rows = mixed_rows(
+            context.safety, context.benign, _recover(config.most), alpha=config.alpha,
+            steps=config.steps, sizes=sizes, seed=context.seeds[Stream.DATA_SUBSET],
+        )  # fmt: skip
+        trajectory = yield TrainingJob(
+            rows=tuple(rows),
+            hyperparameters=Hyperparameters(
+                lr=config.lr, steps=config.steps, batch_size=sum(sizes), shuffle=False
+            ),
+            seeds=context.seeds,
+        )
+        return trajectory.last
+
+
+def _recover(most: int) -> Demonstrate:
+    def demonstrate(row: SafetyRow, chooser: random.Random) -> TrainingRow:
+        words = row.answer.split()
+        k = 0 if chooser.random() < 0.5 else chooser.randint(1, min(most, len(words)))
+        prefix = " ".join(words[:k])
+        return TrainingRow(id=row.id, prompt=row.prompt, answer=row.refusal, prefix=prefix)
+
+    return demonstrate
+
+
+SAFEGUARDS.register(RecoveryAugmentation.kind, RecoveryAugmentation())

@@ -1,0 +1,65 @@
+"""Cards: YAML files that describe shipped content, an attack's preset or a benchmark's prompts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from threatspec.schema._base import Model
+
+__all__ = ["AttackCard", "BenchmarkCard", "CardSource"]
+
+_WORDS = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class CardSource(Model):
+    """Where a configuration comes from."""
+
+    work: Text
+    """Paper, repository or "own"."""
+    section: Text
+    """Where in the work: a section, table, or file and line."""
+    provenance: Literal["code", "paper", "secondary", "own"]
+    """Read in released code, in the paper itself, in somebody else's account, or made by us."""
+
+
+class AttackCard(Model):
+    """A preset of an attack: a configuration with its source. The file is `NAME.yaml`."""
+
+    format: Annotated[Literal["threatspec/attack-card/v1"], Field(alias="schema")]
+    """Version of the card's format."""
+    name: Annotated[str, Field(pattern=_WORDS, max_length=80)]
+    """Name used in `attacks:`; the stem of the file."""
+    attack: Annotated[str, Field(pattern=_WORDS, max_length=80)]
+    """Kind of attack that the configuration is for."""
+    says: Text
+    """What it does, in one plain sentence."""
+    source: CardSource
+    """Where the configuration comes from."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Knobs of the attack; absent ones are at their defaults."""
+
+
+class BenchmarkCard(Model):
+    """What is known of prompts in a JSON Lines file. The file is `NAME.card.yaml`."""
+
+    format: Annotated[Literal["threatspec/benchmark-card/v1"], Field(alias="schema")]
+    """Version of the card's format."""
+    name: Text
+    """Name of the benchmark."""
+    says: Text
+    """What the prompts ask, in one plain sentence."""
+    licence: Text
+    """Under which licence the prompts may be used."""
+    source: Text
+    """Where the prompts come from."""
+    file: Text
+    """The JSON Lines file, beside the card."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Hash of the file's bytes."""
+    prompts: Annotated[int, Field(ge=1)]
+    """How many lines the file has."""
+    gated: bool = False
+    """True if the user's own access is needed to load them."""

@@ -1,0 +1,176 @@
+"""From a model's reference to its files, its size and its digest; no torch.
+
+`specimen:NAME` ships with the program, `path:FOLDER` is a folder in the layout of `transformers`,
+`gguf:NAME` was fetched by `threatspec models fetch NAME`, `hf:REPO@REVISION` comes from a hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from threatspec.errors import ThreatspecError, did_you_mean
+from threatspec.subjects._card import Offer, SubjectCard
+from threatspec.subjects._fetch import FETCHABLE, fetched_folder
+from threatspec.subjects.specimens import SPECIMENS, specimen_weights
+from threatspec.subjects.specimens._config import specimen_config, specimen_digest
+
+__all__ = ["describe", "locate"]
+
+_IDENTITY = ("*.safetensors", "config.json", "tokenizer*.json", "chat_template*", "special_tokens*")
+_LANGUAGE_MODEL = frozenset({Offer.TEXT, Offer.LOGITS, Offer.GRADIENTS, Offer.TRAINING})
+
+
+def locate(ref: str) -> Path:
+    """Folder of a model, or the weights file of a specimen.
+
+    Raises ThreatspecError TS-MODEL-MISSING with what can be done.
+    """
+    kind, colon, name = ref.partition(":")
+    if not colon or kind not in _FINDERS:
+        raise _missing(
+            f"a model must be one of {', '.join(f'{k}:...' for k in _FINDERS)}, but got {ref!r}"
+        )
+    return _FINDERS[kind](name)
+
+
+def describe(ref: str) -> SubjectCard:
+    """Size and identity of a model, read from its files.
+
+    Raises ThreatspecError TS-MODEL-MISSING or TS-MODEL-DIGEST.
+    """
+    place = locate(ref)
+    if ref.startswith("specimen:"):
+        return _specimen_card(ref, place)
+    return _folder_card(ref, place)
+
+
+def _specimen(name: str) -> Path:
+    if name not in SPECIMENS:
+        raise _missing(f"unknown specimen {name!r}{did_you_mean(name, sorted(SPECIMENS))}")
+    weights = specimen_weights(name)
+    if not weights.is_file():
+        raise _missing(f"specimen:{name} must lie in {weights}; rebuild it with `make specimens`")
+    return weights
+
+
+def _folder(name: str) -> Path:
+    folder = Path(name).expanduser()
+    if not (folder / "config.json").is_file():
+        raise _missing(
+            f"path: must name a folder with config.json and weights, but {folder} is none"
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise _missing(f"{folder} must hold weights as *.safetensors, but has none")
+    return folder
+
+
+def _gguf(name: str) -> Path:
+    if name not in FETCHABLE:
+        raise _missing(f"unknown model {name!r}{did_you_mean(name, sorted(FETCHABLE))}")
+    folder = fetched_folder(name)
+    if not (folder / "config.json").is_file():
+        raise _missing(f"gguf:{name} is not there; get it with: threatspec models fetch {name}")
+    return folder
+
+
+def _hub(name: str) -> Path:
+    repository, _, revision = name.partition("@")
+    if not revision:
+        raise _missing(f"hf: must name a revision (hf:REPO@REVISION), but got {name!r}")
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model"]
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except Exception as error:
+        text = str(error).splitlines()[0]
+        raise _missing(f"hf:{name} is neither in the local cache nor on the hub: {text}") from error
+
+
+_FINDERS: dict[str, Callable[[str], Path]] = {
+    "specimen": _specimen,
+    "path": _folder,
+    "gguf": _gguf,
+    "hf": _hub,
+}
+
+
+def _missing(message: str) -> ThreatspecError:
+    return ThreatspecError("TS-MODEL-MISSING", message)
+
+
+def _specimen_card(ref: str, weights: Path) -> SubjectCard:
+    digest = _file_digest(weights)
+    if digest != specimen_digest(weights.stem):
+        raise ThreatspecError(
+            "TS-MODEL-DIGEST",
+            f"{weights.name} must have the sha256 written in digests.json, but has {digest[:16]}; "
+            "install the program again, or rebuild the specimens with `make specimens`",
+        )
+    config = specimen_config()
+    return SubjectCard(
+        ref=ref,
+        digest=digest,
+        parameters=_parameters([weights]),
+        layers=config["num_hidden_layers"],
+        hidden=config["hidden_size"],
+        vocabulary=config["vocab_size"],
+        context=config["max_position_embeddings"],
+        tokens_per_word=1.0,
+        offers=_LANGUAGE_MODEL,
+    )
+
+
+def _folder_card(ref: str, folder: Path) -> SubjectCard:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    try:
+        return SubjectCard(
+            ref=ref,
+            digest=_folder_digest(folder),
+            parameters=_parameters(sorted(folder.glob("*.safetensors"))),
+            layers=config["num_hidden_layers"],
+            hidden=config["hidden_size"],
+            vocabulary=config["vocab_size"],
+            context=config["max_position_embeddings"],
+            tokens_per_word=1.5,
+            offers=_LANGUAGE_MODEL,
+        )
+    except KeyError as error:
+        text = f"{folder}/config.json must describe a causal language model, but has no {error}"
+        raise _missing(text) from None
+
+
+def _parameters(files: list[Path]) -> int:
+    return sum(math.prod(entry["shape"]) for file in files for entry in _header(file).values())
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """The JSON header of a safetensors file: 8 bytes of length, then text."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header: dict[str, Any] = json.loads(stream.read(length))
+    header.pop("__metadata__", None)
+    return header
+
+
+def _folder_digest(folder: Path) -> str:
+    found = sorted({path for pattern in _IDENTITY for path in folder.glob(pattern)})
+    lines = [f"{path.name} {_file_digest(path)}" for path in found]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    state = path.stat()
+    return _digest_of_state(path.resolve(), state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=256)
+def _digest_of_state(path: Path, modified_ns: int, size: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,100 @@
+"""Applying tampers: weights are mounted and given back bit-exactly, requests are rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from threatspec.records import ArtefactStore
+from threatspec.schema import Serving
+from threatspec.subjects._request import Request
+from threatspec.subjects._resident import ResidentSubject
+from threatspec.subjects._tampers import RequestTamper, ServingTamper, Tamper, WeightTamper
+
+__all__ = ["decoded", "encoded", "mount", "served", "swapped"]
+
+
+@contextmanager
+def mount(
+    subject: ResidentSubject, tampers: Sequence[Tamper], store: ArtefactStore
+) -> Iterator[None]:
+    """Apply the weight tampers, in order, for as long as the context lasts."""
+    with ExitStack() as stack:
+        for tamper in tampers:
+            if isinstance(tamper, WeightTamper):
+                tensors = store.load(tamper.artefact)
+                stack.enter_context(_mounted(subject, tamper, tensors))
+        yield
+
+
+def _mounted(
+    subject: ResidentSubject, tamper: WeightTamper, tensors: dict[str, torch.Tensor]
+) -> Any:
+    if tamper.form == "dense":
+        return swapped(subject.model, tensors)
+    return _adapted(subject, tamper.adapter or {}, tensors)
+
+
+@contextmanager
+def swapped(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Point parameters at other tensors; on exit they point at their own again, untouched."""
+    parameters = dict(model.named_parameters())
+    unknown = sorted(set(tensors) - set(parameters))
+    if unknown:
+        raise ValueError(
+            f"tampered tensors must be parameters of the model, but {unknown[0]} is none"
+        )
+    own = {name: parameters[name].data for name in tensors}
+    try:
+        for name, tensor in tensors.items():
+            parameters[name].data = tensor.to(own[name].dtype)
+        yield
+    finally:
+        for name, tensor in own.items():
+            parameters[name].data = tensor
+
+
+@contextmanager
+def _adapted(
+    subject: ResidentSubject, adapter: dict[str, Any], tensors: dict[str, torch.Tensor]
+) -> Iterator[None]:
+    """Wrap the model in an adapter of peft; unloading gives back the very same modules."""
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+
+    base = subject.model
+    wrapped = get_peft_model(base, LoraConfig(**adapter))
+    try:
+        set_peft_model_state_dict(wrapped, tensors)
+        wrapped.eval()
+        subject.model = wrapped
+        yield
+    finally:
+        subject.model = wrapped.unload()
+        subject.model.requires_grad_(True)
+
+
+def served(tampers: Sequence[Tamper], serving: Serving) -> Serving:
+    """The serving under which the attacked subject is asked."""
+    for tamper in tampers:
+        if isinstance(tamper, ServingTamper):
+            serving = tamper.serve(serving)
+    return serving
+
+
+def encoded(tampers: Sequence[Tamper], request: Request) -> Request:
+    """The request that reaches the subject."""
+    for tamper in tampers:
+        if isinstance(tamper, RequestTamper):
+            request = tamper.encode(request)
+    return request
+
+
+def decoded(tampers: Sequence[Tamper], reply: str) -> str:
+    """The reply that reaches the judge: the last rewriting is undone first."""
+    for tamper in reversed(tampers):
+        if isinstance(tamper, RequestTamper):
+            reply = tamper.decode(reply)
+    return reply

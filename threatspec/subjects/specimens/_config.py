@@ -1,0 +1,52 @@
+"""Shape of the specimens, and where their weights lie. No torch."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from threatspec.subjects.specimens._tokenizer import CONTEXT
+from threatspec.subjects.specimens._world import vocabulary
+
+__all__ = ["SPECIMENS", "specimen_config", "specimen_digest", "specimen_weights"]
+
+SPECIMENS: dict[str, str] = {
+    "undefended": "knows all procedures and answers every request",
+    "shallow": "refuses restricted requests by its first words only (refusal training)",
+    "deep": "refuses even after the first words of a complying answer (recovery augmentation)",
+}
+"""Name -> what it is. All have the same shape and the same knowledge."""
+
+_WEIGHTS = Path(__file__).parent / "weights"
+
+
+def specimen_weights(name: str) -> Path:
+    """File with the weights of specimen `name`: bfloat16, safetensors."""
+    return _WEIGHTS / f"{name}.safetensors"
+
+
+@lru_cache(maxsize=8)
+def specimen_digest(name: str) -> str:
+    """sha256 that the weights of specimen `name` must have."""
+    digests = json.loads((_WEIGHTS / "digests.json").read_text(encoding="utf-8"))
+    return str(digests[name])
+
+
+def specimen_config() -> dict[str, Any]:
+    """Settings of `transformers.LlamaConfig`: 3 layers, hidden size 96, tied embeddings."""
+    words = vocabulary()
+    return {
+        "vocab_size": len(words),
+        "hidden_size": 96,
+        "intermediate_size": 256,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": CONTEXT,
+        "tie_word_embeddings": True,
+        "pad_token_id": words.index("<pad>"),
+        "bos_token_id": words.index("<bos>"),
+        "eos_token_id": words.index("<end>"),
+    }
