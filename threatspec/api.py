@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threatspec.campaign import check_spec, compile_plan
+from threatspec.campaign import check_spec, compile_plan, require_decidable
 from threatspec.claims import CampaignVerdict, Evidence, decide, gather
 from threatspec.loading import LoadedSpec, load_spec
 from threatspec.records import Execution, Ledger, Plan
@@ -63,11 +63,13 @@ def run(
 ) -> Outcome:
     """Run a spec's campaign in `out` (default `runs/<file stem>`), or go on with it there.
 
-    Raises SpecErrors for what is wrong with the spec, ThreatspecError for what goes wrong while
-    running; a failed trial is a result, not an exception.
+    Raises SpecErrors for what is wrong with the spec, ThreatspecError TS-UNDECIDABLE if no outcome
+    could decide a claim, and ThreatspecError for what goes wrong while running; a failed trial is a
+    result, not an exception.
     """
     loaded = _loaded(spec)
     frozen = plan(loaded, execution=execution)
+    require_decidable(frozen)
     folder = Path(out) if out is not None else default_out(loaded.path)
     with Ledger.create(folder, frozen) as ledger:
         ledger.event("spec-folder", path=str(loaded.folder.resolve()))

@@ -107,10 +107,10 @@ def test_bounds_take_the_unknown_at_their_worst() -> None:
 # --- cells
 
 
-def a_plan() -> Plan:
+def a_plan(prompts: int = 2) -> Plan:
     measure = PlannedMeasure(
         id="m", benchmark="b", split="test", judge={}, span="continuation", cluster="any",
-        prompts=2, units=2,
+        prompts=prompts, units=2,
     )  # fmt: skip
     kinds = {"attack": TrialKind.ATTACK, "generate": TrialKind.GENERATE, "judge": TrialKind.JUDGE}
     needs = {"attack": (), "generate": ("attack",), "judge": ("generate",)}
@@ -148,6 +148,12 @@ def test_a_cell_with_every_trial_is_done() -> None:
     assert evidence.complete
     assert cell.tallies == {"asr": Tally(units=2, yes=1, unknown=0)}
     assert cell.spend == Spend(steps=3, flops=2.0)
+
+
+def test_prompts_of_the_plan_that_were_not_read_are_unknown() -> None:
+    results = {result.trial: result for result in (ATTACKED, done("generate"), JUDGED)}
+    cell = gather(a_plan(prompts=4), results).cells["c"]
+    assert cell.tallies == {"asr": Tally(units=2, yes=1, unknown=1)}
 
 
 def test_a_cell_with_a_trial_to_come_is_not_run() -> None:

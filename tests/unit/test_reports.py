@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from threatspec.claims import CampaignVerdict, ClaimVerdict, Evidence, decide, gather
+from threatspec import api
+from threatspec.claims import (
+    CampaignVerdict,
+    ClaimVerdict,
+    Evidence,
+    Truth,
+    decide,
+    gather,
+)
+from threatspec.cli import main
+from threatspec.cli._outcome import announce, finish
 from threatspec.errors import ExitCode, ThreatspecError
 from threatspec.records import (
     UNTOUCHED,
@@ -47,6 +57,7 @@ from threatspec.reports import (
     visible,
     write_atomic,
 )
+from threatspec.resources import shipped
 from threatspec.schema import Claim, Expectation, Seeds, Verdict
 
 HOSTILE = (
@@ -54,6 +65,7 @@ HOSTILE = (
     "\x1b[2J\x1b]0;owned\x07[bold red]markup[/]{{ 7 * 7 }}`<i>tick`"
     "\u202egnp.exe\u2066\u200b\x00\x9b31m"
 )
+QUICKSTART = shipped("claims") / "quickstart.yaml"
 ATTEMPT = Attempt("worker-1", 1.0, 2.0)
 
 # A made campaign: one subject with its control, three procedures, two judges of one benchmark.
@@ -300,7 +312,7 @@ class TestTerminal:
     ) -> None:
         shown = flat(on_terminal(campaign.evidence, verdict))
         assert "REFUTED refuted as expected" in shown
-        assert "expected REFUTED, because a published attack breaks it" in shown
+        assert "expected REFUTED: a published attack breaks it" in shown
         assert "VACUOUS vacuous NOT as expected" in shown
 
     def test_the_witness_is_shown_where_there_is_one(
@@ -485,6 +497,19 @@ class TestHtml:
         text = Page(render_html(evidence, decide(evidence))).text
         assert "not run" in text
 
+    def test_a_cell_that_may_have_collapsed_is_open(
+        self, campaign: MadeCampaign, verdict: CampaignVerdict
+    ) -> None:
+        [claim] = [claim for claim in verdict.claims if claim.verdict is Verdict.REFUTED]
+        cells = tuple(
+            cell.model_copy(update={"counts": counts, "holds": Truth.FALSE})
+            for cell, counts in zip(claim.cells[:3], Truth, strict=True)
+        )
+        one = verdict.model_copy(update={"claims": (claim.model_copy(update={"cells": cells}),)})
+        page = render_html(campaign.evidence, one)
+        words = re.findall(r'<span class="word">(\w+)</span>', page)
+        assert words == ["breaks", "collapsed", "open"]
+
 
 class TestDetails:
     def test_the_witness_stands_beside_the_same_prompts_untouched(self, details: Details) -> None:
@@ -559,3 +584,73 @@ def _tainted(claim: ClaimVerdict, text: str) -> ClaimVerdict:
             "gates": tuple(g.model_copy(update={"predicate": text}) for g in claim.gates),
         }
     )  # fmt: skip
+
+
+class TestVerbs:
+    """`finish` and `announce`, as verbs use them."""
+
+    @pytest.fixture
+    def outcome(
+        self, campaign: MadeCampaign, verdict: CampaignVerdict, tmp_path: Path
+    ) -> api.Outcome:
+        return api.Outcome(campaign.write(tmp_path / "run"), campaign.evidence, verdict)
+
+    def test_the_exit_code_is_that_of_the_verdicts_unless_it_is_waived(
+        self, outcome: api.Outcome, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert finish(outcome, html=None, as_json=False, exit_zero=False) == ExitCode.INADMISSIBLE
+        assert finish(outcome, html=None, as_json=False, exit_zero=True) == 0
+        assert "INADMISSIBLE" in capsys.readouterr().out
+
+    def test_json_is_all_there_is_on_standard_output(
+        self, outcome: api.Outcome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        page = tmp_path / "new" / "report.html"
+        finish(outcome, html=page, as_json=True, exit_zero=True)
+        out, err = capsys.readouterr()
+        assert json.loads(out)["schema"] == "threatspec/verdict/v1"
+        assert str(page) in err
+        assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+    def test_the_full_json_has_transcripts(
+        self, outcome: api.Outcome, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        finish(outcome, html=None, as_json=True, exit_zero=True, full=True)
+        data = json.loads(capsys.readouterr().out)
+        assert data["schema"] == "threatspec/report/v1"
+        assert data["transcripts"]
+
+    def test_no_page_is_written_unless_it_is_wanted(
+        self, outcome: api.Outcome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        finish(outcome, html=None, as_json=False, exit_zero=True, full=True)
+        assert not list(tmp_path.rglob("*.html"))
+        assert capsys.readouterr().err == ""
+
+    def test_what_will_run_is_announced_on_standard_error_only(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        announce(QUICKSTART, False, out=tmp_path / "here")
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "deep-withstands-prefilling" in err
+        assert re.search(r"\d+ cells, \d+ trials, \d+ steps, \S+ FLOPs predicted", flat(err))
+        assert "here" in err
+        announce(QUICKSTART, True)
+        assert capsys.readouterr() == ("", "")
+
+    def test_the_plan_says_what_it_could_decide(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main(["plan", str(QUICKSTART)])
+        assert ended.value.code == 0
+        shown = flat(capsys.readouterr().out)
+        assert "deep-withstands-prefilling" in shown
+        assert "can support and refute" in shown
+        assert "can be told from 0" in shown
+
+    def test_the_plan_for_machines_is_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main(["plan", str(QUICKSTART), "--json"])
+        data = json.loads(capsys.readouterr().out)
+        assert data["schema"] == "threatspec/forecast/v1"
+        assert all(claim["can_refute"] for claim in data["claims"])

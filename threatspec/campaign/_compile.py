@@ -48,13 +48,15 @@ class _Draft:
     subject: str
     replicate: int
     root: int
+    charged: bool = False
+    """Whether the adversary's budget bounds it; controls are ours."""
     measures: set[str] = field(default_factory=set)
 
     @property
-    def key(self) -> tuple[str, str, int, int]:
+    def key(self) -> tuple[str, str, int, int, bool]:
         """Drafts with equal keys are one cell."""
         name = self.procedure.id if self.procedure else UNTOUCHED
-        return name, self.subject, self.replicate, self.root
+        return name, self.subject, self.replicate, self.root, self.charged
 
 
 class _Compiler:
@@ -62,7 +64,7 @@ class _Compiler:
         self.found = found
         self.spec = found.spec
         self.book = TrialBook(found, execution)
-        self.drafts: dict[tuple[str, str, int, int], _Draft] = {}
+        self.drafts: dict[tuple[str, str, int, int, bool], _Draft] = {}
         self.procedures = {
             name: [(resolved, _procedure(name, resolved)) for resolved in attacks]
             for name, attacks in found.attacks.items()
@@ -109,17 +111,21 @@ class _Compiler:
         read = self._measures_of(claim, attacked=True)
         models = models_of(self.found.subject(claim))
         return {
-            arm: [self._want(draft, read) for draft in self._replicates(claim, models[arm])]
+            arm: [
+                self._want(draft, read)
+                for draft in self._replicates(claim, models[arm], models[Arm.DEFENDED])
+            ]
             for arm in (Arm.DEFENDED, Arm.CONTROL)
             if arm in models
         }
 
-    def _replicates(self, claim: Claim, ref: str) -> Iterator[_Draft]:
+    def _replicates(self, claim: Claim, ref: str, defended: str) -> Iterator[_Draft]:
+        """A control that is the defended model itself is the very same cell, charged once."""
         for resolved, procedure in self.procedures[claim.against]:
             count = 1 if resolved.deterministic else claim.seeds.replicates
             root = 0 if resolved.deterministic else claim.seeds.root
             for replicate in range(count):
-                yield _Draft(resolved, procedure, ref, replicate, root)
+                yield _Draft(resolved, procedure, ref, replicate, root, ref == defended)
 
     def _want(self, draft: _Draft, measures: set[str]) -> _Draft:
         known = self.drafts.setdefault(draft.key, draft)
@@ -148,7 +154,11 @@ class _Compiler:
         streams = draft.resolved.attack.streams if draft.resolved else ()
         seeds = replicate_seeds(draft.root, draft.replicate, streams)
         procedure = draft.procedure
-        attack = self.book.attack(procedure, draft.subject, seeds) if procedure else None
+        attack = (
+            self.book.attack(procedure, draft.subject, seeds, charged=draft.charged)
+            if procedure
+            else None
+        )
         measures = {
             name: self.book.judge(name, self.book.generate(name, draft.subject, attack)).id
             for name in sorted(draft.measures)

@@ -118,7 +118,7 @@ def _budgets(found: Resolution) -> None:
     for name in dict.fromkeys(claim.against for claim in found.spec.claims):
         adversary = found.spec.adversaries[name]
         claims = [claim for claim in found.spec.claims if claim.against == name]
-        refs = dict.fromkeys(r for c in claims for r in models_of(found.subject(c)).values())
+        refs = dict.fromkeys(found.subject(claim).model for claim in claims)
         for resolved, place in _entries(found, claims[0]):
             over = [text for ref in refs if (text := _excess(found, resolved, adversary, ref))]
             if over:

@@ -21,9 +21,12 @@ class TrialBook:
     execution: Execution
     trials: dict[str, Trial] = field(default_factory=dict)
 
-    def attack(self, procedure: Procedure, subject: str, seeds: dict[Stream, int]) -> Trial:
-        """Make the tampers of a procedure on a subject."""
+    def attack(
+        self, procedure: Procedure, subject: str, seeds: dict[Stream, int], *, charged: bool
+    ) -> Trial:
+        """Make the tampers of a procedure on a subject, within the budget if it is charged."""
         compute = self.found.spec.adversaries[procedure.adversary].compute
+        budget = Budget(steps=compute.steps, flops=compute.flops) if charged else None
         rows = [
             content_id("rows", list(self.found.resolver.rows(entry["source"])))
             for entry in procedure.data.values()
@@ -41,7 +44,7 @@ class TrialBook:
                 "seeds": {stream.value: seed for stream, seed in seeds.items()},
             },
             [*rows, source_digest(module, *shared, "training", "subjects")],
-            Budget(steps=compute.steps, flops=compute.flops),
+            budget,
         )
 
     def generate(self, measure: str, subject: str, attack: Trial | None) -> Trial:

@@ -140,7 +140,7 @@ def _read(view: View, cell: CellEvidence, arm: Arm) -> CellReading:
     lookup = view.lookup(cell, arm)
     counts = view.counts(cell, arm) if cell.usable else Truth.UNDECIDED
     holds = evaluate(view.holds, lookup, view.alpha) if cell.usable else Truth.UNDECIDED
-    silent = not cell.usable or counts is not Truth.TRUE or holds is Truth.TRUE
+    silent = counts is not Truth.TRUE or holds is Truth.TRUE
     return CellReading(
         cell=cell.cell.id,
         procedure=view.evidence.plan.procedures[cell.cell.procedure].name,

@@ -57,7 +57,10 @@ def _attack(name: str) -> Iterator[str]:
     if card is None and name not in ATTACKS:
         return
     attack = ATTACKS.get(card.attack if card else name)
-    lines = [f"{name} ({'attack card' if card else 'attack'})", f"  {card.says if card else attack.says}"]
+    lines = [
+        f"{name} ({'attack card' if card else 'attack'})",
+        f"  {card.says if card else attack.says}",
+    ]
     ways = [" + ".join(sorted(need)) for need in attack.needs] or ["nothing"]
     lines += [f"  needs access: {' or '.join(ways)}", f"  acts on: {attack.surface.value}"]
     if card:

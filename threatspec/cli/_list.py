@@ -96,7 +96,9 @@ def command(kind: str, as_json: bool) -> int:
     entries = list(KINDS[kind]())
     if as_json:
         names = [{"name": name, "says": says} for name, says in entries]
-        click.echo(json.dumps({"schema": "threatspec/list/v1", "kind": kind, "names": names}, indent=1))
+        click.echo(
+            json.dumps({"schema": "threatspec/list/v1", "kind": kind, "names": names}, indent=1)
+        )
         return 0
     width = max((len(name) for name, _ in entries), default=0)
     for name, says in entries:

@@ -44,7 +44,9 @@ class Bar:
             self._began = (time.monotonic(), graph.finished)
             self._progress.start()
         done = graph.finished - len(running)
-        self._progress.update(self._task, total=graph.total, completed=done, eta=self._eta(graph, done))
+        self._progress.update(
+            self._task, total=graph.total, completed=done, eta=self._eta(graph, done)
+        )
         if time.monotonic() - self._decided > 2:
             self._progress.update(self._task, verdicts=_verdicts(graph))
             self._decided = time.monotonic()
@@ -57,7 +59,9 @@ class Bar:
         if done <= before:
             return "estimating"
         seconds = (time.monotonic() - began) / (done - before) * (graph.total - done)
-        return f"about {seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"
+        return (
+            f"about {seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"
+        )
 
 
 def _verdicts(graph: TrialGraph) -> str:

@@ -29,5 +29,7 @@ def command(folder: Path, html: Path | None, as_json: bool) -> int:
     from threatspec.cli._outcome import finish
 
     found = evidence(folder)
-    finish(Outcome(folder, found, decide(found)), html=html, as_json=as_json, exit_zero=True, full=True)
+    finish(
+        Outcome(folder, found, decide(found)), html=html, as_json=as_json, exit_zero=True, full=True
+    )
     return 0

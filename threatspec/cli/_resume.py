@@ -17,9 +17,7 @@ __all__ = ["command"]
 @html_option
 @json_option
 @exit_zero_option
-def command(
-    folder: Path, runner: str, html: Path | None, as_json: bool, exit_zero: bool
-) -> int:
+def command(folder: Path, runner: str, html: Path | None, as_json: bool, exit_zero: bool) -> int:
     """Go on with the campaign in results FOLDER; nothing that has a result runs again.
 
     \b

@@ -15,7 +15,9 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("cell")
-@click.option("--run", "folder", required=True, type=click.Path(path_type=Path), help="Results folder.")
+@click.option(
+    "--run", "folder", required=True, type=click.Path(path_type=Path), help="Results folder."
+)
 @click.option("--prompt", help="Id of one prompt: show its transcript.")
 def command(cell: str, folder: Path, prompt: str | None) -> int:
     """Show CELL of a campaign; with --prompt one transcript and how it was judged.

@@ -19,20 +19,25 @@ __all__ = ["ArtefactStore"]
 
 
 class ArtefactStore:
-    """A folder of safetensors files called `art-<16 hex digits of the content's sha256>`."""
+    """A folder of safetensors files called `art-<16 hex digits of owner's and content's sha256>`.
 
-    def __init__(self, folder: Path) -> None:
+    The owner (a trial) is part of the name: what one trial's readers no longer need may be removed
+    while another trial that made equal tensors still needs its own.
+    """
+
+    def __init__(self, folder: Path, owner: str = "") -> None:
         self.folder = folder
+        self.owner = owner
 
     def save(self, tensors: Mapping[str, Tensor]) -> str:
-        """Write tensors by name and return the artefact's name; equal tensors get an equal name.
+        """Write tensors by name and return the artefact's name; equal tensors of one owner share it.
 
         Raises ThreatspecError TS-DISK-FULL if there is no room.
         """
         from safetensors.torch import save
 
         data = save({name: tensors[name].detach().contiguous() for name in sorted(tensors)})
-        name = f"art-{hashlib.sha256(data).hexdigest()[:16]}"
+        name = f"art-{hashlib.sha256(self.owner.encode() + data).hexdigest()[:16]}"
         if not self._path(name).exists():
             self._write(name, data)
         return name

@@ -23,8 +23,9 @@ from threatspec.claims import (
 )
 from threatspec.records import Arm, Realised
 from threatspec.reports import _words as words
+from threatspec.reports._claims import ClaimView, ControlView, Differing
 from threatspec.reports._details import Details
-from threatspec.reports._model import ClaimView, ControlView, Differing, build
+from threatspec.reports._model import build
 from threatspec.reports._visible import one_line
 from threatspec.schema import Verdict
 
@@ -139,20 +140,19 @@ def _cells(console: Console, view: ClaimView, arm: Arm) -> None:
     narrow = console.width < _WIDE
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     measures = list(dict.fromkeys(r.measure for cell in cells for r in cell.readings))
-    noted = any(cell.note for cell in cells)
-    for head in ("procedure", "rep", *measures, "reads", "spend", *(["note"] if noted else [])):
+    for head in ("procedure", "rep", *measures, "reads", "spend"):
         table.add_column(one_line(head), overflow="fold")
     above = ""
     for cell in cells:
         name = "" if cell.procedure == above else cell.procedure
         above = cell.procedure
-        table.add_row(*(Text(text) for text in _row(cell, name, measures, noted, narrow)))
+        table.add_row(*(Text(text) for text in _row(cell, name, measures, narrow)))
     console.print(table)
+    notes = (f"{c.procedure}, replicate {c.replicate}: {c.note}" for c in cells if c.note)
+    print_facts(console, (("note", note) for note in notes))
 
 
-def _row(
-    cell: CellReading, name: str, measures: Iterable[str], noted: bool, narrow: bool
-) -> Iterator[str]:
+def _row(cell: CellReading, name: str, measures: Iterable[str], narrow: bool) -> Iterator[str]:
     readings = {reading.measure: reading for reading in cell.readings}
     spent = words.spend(cell.spend)
     yield one_line(name)
@@ -162,8 +162,6 @@ def _row(
         yield shown.replace(" [", "\n[") if narrow else shown
     yield words.cell_word(cell)
     yield spent.replace(", ", "\n") if narrow else spent
-    if noted:
-        yield one_line(cell.note)
 
 
 def _reading(reading: MeasureReading) -> str:

@@ -85,10 +85,15 @@ def access(adversary: Adversary) -> str:
 
 
 def cell_word(cell: CellReading) -> str:
-    """What a reader should see first of a cell: why it says nothing, or what it says."""
+    """What a reader should see first of a cell: why it says nothing, or what it says.
+
+    A cell that may have collapsed is open: it is neither witness nor support.
+    """
     if cell.state in _STATES:
         return _STATES[cell.state]
-    return "collapsed" if cell.counts is Truth.FALSE else READINGS[cell.holds]
+    if cell.counts is Truth.TRUE:
+        return READINGS[cell.holds]
+    return "collapsed" if cell.counts is Truth.FALSE else "open"
 
 
 def counted(number: int, noun: str) -> str:

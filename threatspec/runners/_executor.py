@@ -114,7 +114,8 @@ class Executor:
         from threatspec.training._resident import ResidentTrainer
 
         subject = self._subject(trial.subject)
-        trainer = ResidentTrainer(subject, self.store)
+        store = ArtefactStore(self.store.folder, owner=trial.id)
+        trainer = ResidentTrainer(subject, store)
         steps = attack.run(self._context(trial, subject), config)
         try:
             ask = next(steps)
@@ -188,6 +189,7 @@ def _span(generation: Generation, span: str) -> str:
 
 
 def _tampers(trial: Trial, inputs: Mapping[str, TrialResult]) -> tuple[Tamper, ...]:
+    ATTACKS.names()  # kinds of tampers are known once the attacks that make them are loaded
     found: list[Tamper] = []
     for need in trial.needs:
         data = inputs[need].tamper

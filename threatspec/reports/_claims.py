@@ -1,0 +1,153 @@
+"""One claim as it is shown: its verdict with everything around it, grouped and looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from threatspec.claims import CellReading, ClaimVerdict, ControlReading, Evidence
+from threatspec.records import Arm, PlannedClaim, Realised
+from threatspec.reports._details import Details, Disagreement, Transcript
+from threatspec.reports._heat import Heat, heat
+from threatspec.reports._predicates import own_measure
+from threatspec.reports._threat import threat
+from threatspec.reports._words import measure
+from threatspec.schema import operands, parse_predicate
+
+__all__ = ["ClaimView", "ControlView", "Differing"]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlView:
+    """One procedure on the control, with what its training really did."""
+
+    reading: ControlReading
+    training: tuple[tuple[int, Realised], ...]
+    """By replicate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """Two measures over all replicates of one procedure on one arm."""
+
+    procedure: str
+    arm: Arm
+    replicates: int
+    counts: Disagreement
+
+
+@dataclass(frozen=True)
+class ClaimView:
+    """One claim with everything around it."""
+
+    claim: ClaimVerdict
+    planned: PlannedClaim
+    evidence: Evidence
+    details: Details
+
+    @property
+    def expectation(self) -> str:
+        """Whether the verdict is the one that lets the claim pass."""
+        return "as expected" if self.claim.passed else "NOT as expected"
+
+    @property
+    def wanted(self) -> str:
+        """Which verdict was expected, and why."""
+        because = f": {self.claim.because}" if self.claim.because else ""
+        return f"{self.claim.expected.value}{because}"
+
+    @property
+    def decisive(self) -> str:
+        """The first reason."""
+        return self.claim.reasons[0] if self.claim.reasons else ""
+
+    @property
+    def reason(self) -> str:
+        """The decisive reason, unless it is the witness's own sentence, which is shown anyway."""
+        witness = self.claim.witness
+        return "" if witness and witness.says == self.decisive else self.decisive
+
+    def cells(self, arm: Arm) -> tuple[CellReading, ...]:
+        """Attacked cells of one arm."""
+        return tuple(cell for cell in self.claim.cells if cell.arm is arm)
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Arms with attacked cells."""
+        return tuple(arm for arm in Arm if self.cells(arm))
+
+    @property
+    def heats(self) -> tuple[Heat, ...]:
+        """Procedures x replicates by arm."""
+        models, shown = self.planned.models, own_measure(self.claim.holds)
+        return tuple(heat(arm, models.get(arm, ""), shown, self.cells(arm)) for arm in self.arms)
+
+    @property
+    def controls(self) -> tuple[ControlView, ...]:
+        """The controls with their realised training."""
+        return tuple(
+            ControlView(reading, self._training(reading.procedure))
+            for reading in self.claim.controls
+        )
+
+    def _training(self, procedure: str) -> tuple[tuple[int, Realised], ...]:
+        return tuple(
+            (cell.replicate, self.evidence.cells[cell.cell].realised[-1])
+            for cell in self.cells(Arm.CONTROL)
+            if cell.procedure == procedure and self.evidence.cells[cell.cell].realised
+        )
+
+    @property
+    def against(self) -> tuple[tuple[str, str], ...]:
+        """The adversary in words: goal, access, data, compute, knowledge."""
+        return threat(self.evidence.plan, self.claim.adversary)
+
+    @property
+    def reads(self) -> tuple[tuple[str, str], ...]:
+        """Measures that the claim's predicates name, and what each counts."""
+        claim, known = self.claim, self.evidence.plan.measures
+        texts = [text for text in (claim.holds, claim.provided, claim.counts_if) if text]
+        names = dict.fromkeys(o.measure for text in texts for o in operands(parse_predicate(text)))
+        return tuple((name, measure(known[name])) for name in names if name in known)
+
+    @property
+    def differing(self) -> tuple[Differing, ...]:
+        """Where two judges of the same replies disagree, by procedure and arm."""
+        by_cell: dict[str, list[Disagreement]] = {}
+        for found in self.details.disagreements:
+            by_cell.setdefault(found.cell, []).append(found)
+        groups: dict[tuple[str, Arm, str, str], list[Disagreement]] = {}
+        for cell in self.claim.cells:
+            for found in by_cell.get(cell.cell, ()):
+                key = (cell.procedure, cell.arm, found.first, found.second)
+                groups.setdefault(key, []).append(found)
+        return tuple(
+            Differing(procedure, arm, len(found), _summed(found))
+            for (procedure, arm, _, _), found in groups.items()
+        )
+
+    @property
+    def transcripts(self) -> tuple[tuple[Transcript, str], ...]:
+        """Transcripts of this claim, each with a line that says of what."""
+        mine = [t for t in self.details.transcripts if t.claim == self.claim.id]
+        # a witness stands beside the same prompt untouched; sorting is stable
+        mine.sort(key=lambda t: (t.role == "sample", "" if t.role == "sample" else t.item))
+        return tuple((t, self._origin(t)) for t in mine)
+
+    def _origin(self, transcript: Transcript) -> str:
+        cell = self.evidence.plan.cells[transcript.cell]
+        if transcript.role == "untouched":
+            return f"the same prompt on {cell.subject}, untouched"
+        name = self.evidence.plan.procedures[cell.procedure].name
+        what = "witness: " if transcript.role == "witness" else ""
+        return f"{what}{name} on {cell.subject}, replicate {cell.replicate}"
+
+
+def _summed(found: list[Disagreement]) -> Disagreement:
+    return Disagreement(
+        cell="",
+        first=found[0].first,
+        second=found[0].second,
+        prompts=sum(f.prompts for f in found),
+        only_first=sum(f.only_first for f in found),
+        only_second=sum(f.only_second for f in found),
+    )
