@@ -14,9 +14,6 @@ from threatspec.training import Hyperparameters, Lora, TrainingJob, training_flo
 
 __all__ = ["FinetuneConfig", "ask_for_training", "finetune_cost"]
 
-_TEMPLATE_TOKENS = 16
-"""Rough length of a chat template around one row, for predictions."""
-
 
 class FinetuneConfig(AttackConfig):
     """Knobs of an optimisation with AdamW."""
@@ -49,7 +46,7 @@ def finetune_cost(
 ) -> Spend:
     """Predicted spend of one run: every row as long as the longest."""
     rows, words = (data.rows, data.words) if data else (1, 1)
-    length = min(subject.context, round(words * subject.tokens_per_word) + _TEMPLATE_TOKENS)
+    length = min(subject.context, round(words * subject.tokens_per_word) + subject.template_tokens)
     tokens = config.steps * min(config.batch_size, rows) * length
     flops = training_flops(subject, tokens, length, adapter)
     return Spend(steps=config.steps, tokens=tokens, flops=flops)

@@ -69,10 +69,11 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: every expected failure is one message with a code, never a traceback."""
-    sys.exit(_run(arguments))
+    sys.exit(_exit_code(arguments))
 
 
-def _run(arguments: list[str] | None) -> int:
+def _exit_code(arguments: list[str] | None) -> int:
+    # Not `_run`: importing the verb of that name would replace it.
     try:
         return int(cli.main(arguments, prog_name="threatspec", standalone_mode=False) or 0)
     except click.exceptions.Exit as done:

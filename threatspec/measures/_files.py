@@ -41,28 +41,31 @@ def file_benchmark(path: Path) -> FileBenchmark:
         raise ThreatspecError(
             "TS-FILE-MISSING", f"{path} must be a file of items, but is not there"
         )
+    card = load_model(BenchmarkCard, path.with_suffix(".card.yaml"))
+    if card.file != path.name:
+        text = f"the card beside {path.name} must describe it, but describes {card.file}"
+        raise ThreatspecError("TS-DATA", text)
     state = path.stat()
-    return _read(path.resolve(), state.st_mtime_ns, state.st_size)
+    return FileBenchmark(card, _read(path.resolve(), card, state.st_mtime_ns, state.st_size))
 
 
 @lru_cache(maxsize=32)
-def _read(path: Path, modified_ns: int, size: int) -> FileBenchmark:
-    card = load_model(BenchmarkCard, path.with_suffix(".card.yaml"))
+def _read(path: Path, card: BenchmarkCard, modified_ns: int, size: int) -> tuple[Item, ...]:
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != card.sha256:
         raise ThreatspecError(
             "TS-DATA", f"{path.name} must have the sha256 that its card says, but has {found}"
         )
-    lines = [line for line in data.decode("utf-8").splitlines() if line.strip()]
-    items = tuple(_item(path, number, line) for number, line in enumerate(lines, start=1))
+    lines = enumerate(data.split(b"\n"), start=1)
+    items = tuple(_item(path, number, line) for number, line in lines if line.strip())
     _require(path, card, items)
-    return FileBenchmark(card, items)
+    return items
 
 
-def _item(path: Path, number: int, line: str) -> Item:
+def _item(path: Path, number: int, line: bytes) -> Item:
     try:
-        entry: dict[str, Any] = json.loads(line)
+        entry: dict[str, Any] = json.loads(line.decode("utf-8"))
         return Item.model_validate_json(json.dumps({"cluster": entry["id"], **entry}))
     except (ValidationError, ValueError, TypeError, KeyError) as error:
         first = str(error).replace("\n", " ")[:200]

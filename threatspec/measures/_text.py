@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["find_words"]
+__all__ = ["find_words", "has_words"]
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.casefold() for word in _WORD.findall(text.replace("’", "'")))
+    plain = unicodedata.normalize("NFC", text).replace("’", "'")
+    return tuple(word.casefold() for word in _WORD.findall(plain))
+
+
+def has_words(phrase: str) -> bool:
+    """Whether `phrase` holds a word at all; one that holds none is never found."""
+    return bool(_words(phrase))
 
 
 def find_words(text: str, phrases: Iterable[str]) -> str | None:

@@ -57,7 +57,7 @@ class Benchmark(ABC):
 
     @property
     def digest(self) -> str:
-        """sha256 over all items."""
+        """Derived from all items."""
         from threatspec.schema import content_id
 
         return content_id("benchmark", [item.model_dump(mode="json") for item in self.items()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from threatspec.measures._text import find_words
+from threatspec.measures._text import find_words, has_words
 from threatspec.measures.base import JUDGES, Judge, JudgeConfig, Judgement, Response
 from threatspec.records import Outcome
 
@@ -30,8 +30,8 @@ class Exact(Judge):
 
 
 def _judge(response: Response) -> Judgement:
-    if not response.item.references:
-        return Judgement(Outcome.UNSCORABLE, "the item has no reference")
+    if not any(map(has_words, response.item.references)):
+        return Judgement(Outcome.UNSCORABLE, "the item has no reference with a word in it")
     found = find_words(response.text, response.item.references)
     return Judgement(Outcome.YES, f"found {found!r}") if found else Judgement(Outcome.NO)
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from threatspec.measures._text import find_words
+from threatspec.measures._text import find_words, has_words
 from threatspec.measures.base import JUDGES, Judge, JudgeConfig, Judgement, Response
 from threatspec.records import Outcome
 
 __all__ = ["Keywords", "KeywordsConfig"]
 
 
+def _findable(phrase: str) -> str:
+    if not has_words(phrase):
+        raise ValueError(f"must hold a word, but got {phrase!r}")
+    return phrase
+
+
 class KeywordsConfig(JudgeConfig):
     """Which words count."""
 
-    any_of: tuple[str, ...] = Field(min_length=1)
+    any_of: tuple[Annotated[str, AfterValidator(_findable)], ...] = Field(min_length=1)
     """Words or phrases; one of them as whole words, in any letter case, makes the answer `yes`."""
 
 

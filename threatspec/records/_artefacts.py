@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,10 @@ class ArtefactStore:
     def remove(self, name: str) -> None:
         """Delete artefact `name`, if it is there."""
         self._path(name).unlink(missing_ok=True)
+
+    def remove_all(self) -> None:
+        """Delete the folder with everything in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"

@@ -67,6 +67,7 @@ class Executor:
         except ThreatspecError as error:
             result = _failed(trial, TrialStatus.ERROR, error.code, error.message)
         except Exception as error:
+            self._subjects.pop(trial.subject, None)  # whatever state it is in: load it anew
             result = _failed(trial, TrialStatus.ERROR, *_classify(error))
         seconds = round(time.perf_counter() - started, 4)
         return result.model_copy(

@@ -65,6 +65,8 @@ def run_local(
         ) from None
     finally:
         driver.stop()
+    if not profile.keep_artefacts:
+        driver.store.remove_all()  # what a killed run left behind
     ledger.event("run-finished")
     return graph.results
 

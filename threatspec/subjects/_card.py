@@ -35,4 +35,6 @@ class SubjectCard(Model):
     """Longest sequence, in tokens."""
     tokens_per_word: float
     """For predictions: 1.0 for word-level vocabularies, about 1.5 for byte-pair ones."""
+    template_tokens: int = 16
+    """For predictions: rough length of the chat template around one row."""
     offers: frozenset[Offer]

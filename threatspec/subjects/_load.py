@@ -46,7 +46,7 @@ def _specimen(weights: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 def _folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     model = AutoModelForCausalLM.from_pretrained(
         folder,
@@ -55,6 +55,8 @@ def _folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         use_safetensors=True,
         trust_remote_code=False,
     )
+    # How replies are decoded is the serving's to say, not the folder's generation_config.json.
+    model.generation_config = GenerationConfig()
     tokenizer = AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )

@@ -22,7 +22,10 @@ from threatspec.subjects.specimens._config import specimen_config, specimen_dige
 
 __all__ = ["describe", "locate"]
 
-_IDENTITY = ("*.safetensors", "config.json", "tokenizer*.json", "chat_template*", "special_tokens*")
+_IDENTITY = (
+    *("*.safetensors", "config.json", "tokenizer*.json", "chat_template*", "special_tokens*"),
+    *("added_tokens.json", "vocab*", "merges.txt", "*.model"),
+)
 _LANGUAGE_MODEL = frozenset({Offer.TEXT, Offer.LOGITS, Offer.GRADIENTS, Offer.TRAINING})
 
 
@@ -60,11 +63,13 @@ def _specimen(name: str) -> Path:
 
 
 def _folder(name: str) -> Path:
-    folder = Path(name).expanduser()
+    return _with_weights(f"path:{name}", Path(name).expanduser())
+
+
+def _with_weights(ref: str, folder: Path) -> Path:
     if not (folder / "config.json").is_file():
-        raise _missing(
-            f"path: must name a folder with config.json and weights, but {folder} is none"
-        )
+        text = f"{ref} must be a folder with config.json and weights, but {folder} is none"
+        raise _missing(text)
     if not any(folder.glob("*.safetensors")):
         raise _missing(f"{folder} must hold weights as *.safetensors, but has none")
     return folder
@@ -87,10 +92,11 @@ def _hub(name: str) -> Path:
 
     patterns = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model"]
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+        place = snapshot_download(repository, revision=revision, allow_patterns=patterns)
     except Exception as error:
-        text = str(error).splitlines()[0]
+        text = (str(error).splitlines() or [type(error).__name__])[0]
         raise _missing(f"hf:{name} is neither in the local cache nor on the hub: {text}") from error
+    return _with_weights(f"hf:{name}", Path(place))
 
 
 _FINDERS: dict[str, Callable[[str], Path]] = {
@@ -123,6 +129,7 @@ def _specimen_card(ref: str, weights: Path) -> SubjectCard:
         vocabulary=config["vocab_size"],
         context=config["max_position_embeddings"],
         tokens_per_word=1.0,
+        template_tokens=5,
         offers=_LANGUAGE_MODEL,
     )
 
@@ -152,9 +159,13 @@ def _parameters(files: list[Path]) -> int:
 
 def _header(file: Path) -> dict[str, Any]:
     """The JSON header of a safetensors file: 8 bytes of length, then text."""
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header: dict[str, Any] = json.loads(stream.read(length))
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header: dict[str, Any] = json.loads(stream.read(min(length, file.stat().st_size)))
+    except ValueError as error:
+        text = f"{file} must be a file of safetensors, but its header cannot be read: {error}"
+        raise ThreatspecError("TS-MODEL-DIGEST", text) from None
     header.pop("__metadata__", None)
     return header
 
