@@ -1,4 +1,4 @@
-"""The quickstart as a stranger runs it (target 90 s, 1.5 GB), and its resumption (2 s, no trial)."""
+"""The quickstart as a stranger runs it (90 s, 1.5 GB), and its resumption (2 s, no trial)."""
 
 from __future__ import annotations
 

@@ -67,13 +67,14 @@ def run(
     could decide a claim, and ThreatspecError for what goes wrong while running; a failed trial is a
     result, not an exception.
     """
+    profile = _profile(runner)
     loaded = _loaded(spec)
     frozen = plan(loaded, execution=execution)
     require_decidable(frozen)
     folder = Path(out) if out is not None else default_out(loaded.path)
     with Ledger.create(folder, frozen) as ledger:
         ledger.event("spec-folder", path=str(loaded.folder.resolve()))
-        return _finish(ledger, loaded.folder.resolve(), runner, observer)
+        return _finish(ledger, loaded.folder.resolve(), profile, observer)
 
 
 def resume(
@@ -85,12 +86,13 @@ def resume(
     """
     from threatspec.campaign import check_code
 
+    profile = _profile(runner)
     with Ledger.open(Path(folder), writable=True) as ledger:
         if len(ledger.results()) < len(ledger.plan.trials):
             check_code(ledger.plan)
         places = ledger.events("spec-folder")
         spec_folder = Path(places[-1]["path"]) if places else Path.cwd()
-        return _finish(ledger, spec_folder, runner, observer)
+        return _finish(ledger, spec_folder, profile, observer)
 
 
 def evidence(folder: str | Path) -> Evidence:
@@ -113,12 +115,17 @@ def _loaded(spec: LoadedSpec | str | Path) -> LoadedSpec:
     return spec if isinstance(spec, LoadedSpec) else load(spec)
 
 
-def _finish(
-    ledger: Ledger, spec_folder: Path, runner: str | LocalProfile, observer: Observer | None
-) -> Outcome:
-    from threatspec.runners import load_profile, run_local
+def _profile(runner: str | LocalProfile) -> LocalProfile:
+    from threatspec.runners import load_profile
 
-    profile = load_profile(runner) if isinstance(runner, str) else runner
+    return load_profile(runner) if isinstance(runner, str) else runner
+
+
+def _finish(
+    ledger: Ledger, spec_folder: Path, profile: LocalProfile, observer: Observer | None
+) -> Outcome:
+    from threatspec.runners import run_local
+
     results = run_local(ledger, spec_folder, profile, observer)
     found = gather(ledger.plan, results)
     return Outcome(ledger.folder, found, decide(found))

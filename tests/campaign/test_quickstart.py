@@ -92,7 +92,7 @@ def test_killed_and_resumed_gives_the_same_rows_and_verdicts(
     finished: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
-    done = run_with_kills(QUICKSTART, out, kills=5, seed=20, longest=9.0)
+    done = run_with_kills(QUICKSTART, out, kills=5, seed=20)
     assert done == sorted(done), "what was done is never lost"
     assert max(done) > 0, "no kill came after the first trial"
     assert measured(out) == measured(finished)

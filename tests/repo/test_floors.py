@@ -1,4 +1,4 @@
-"""Data flows one way: a room imports only from floors below it, and light rooms never import torch."""
+"""Data flows one way: rooms import only from floors below, and light rooms never import torch."""
 
 from __future__ import annotations
 

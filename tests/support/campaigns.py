@@ -35,19 +35,26 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def run_with_kills(spec: Path, out: Path, kills: int, seed: int, longest: float) -> list[int]:
-    """Run a campaign, killing its driver at random moments; returns trials done at each kill."""
+def run_with_kills(spec: Path, out: Path, kills: int, seed: int) -> list[int]:
+    """Run a campaign, killing its driver at random moments; returns trials done at each kill.
+
+    The first kill comes within a second. A moment is a random number of further trials and a
+    random part of a second, so that it lies inside the campaign on a slow machine too.
+    """
     chooser = random.Random(seed)
-    done = []
-    for _ in range(kills):
+    done = [0]
+    for kill in range(kills):
         process = start("run", spec, "--out", out)
-        time.sleep(chooser.uniform(0.2, longest))
+        target = done[-1] + chooser.randint(1, 200 // kills) if kill else 0
+        while trials_done(out) < target and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(chooser.random())
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         done.append(trials_done(out))
     last = threatspec("resume" if (out / "plan.json").exists() else "run", *_target(spec, out))
     assert last.returncode in {0, 1, 5, 6, 7}, last.stderr
-    return done
+    return done[1:]
 
 
 def _target(spec: Path, out: Path) -> list[Path | str]:

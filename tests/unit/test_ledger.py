@@ -41,10 +41,15 @@ def a_result(trial: str = "generate-0") -> TrialResult:
         trial=trial,
         status=TrialStatus.DONE,
         spend=Spend(steps=3, flops=1e9, seconds=0.25),
-        rows=(Row(item="b", cluster="c", outcome=Outcome.YES), Row(item="a", cluster="c", outcome=Outcome.NO)),
-        generations=(Generation(item="b", prompt="p", attacker="", reply="r"),
-                     Generation(item="a", prompt="q", attacker="x", reply="", outcome=Outcome.MISSING)),
-    )  # fmt: skip
+        rows=(
+            Row(item="b", cluster="c", outcome=Outcome.YES),
+            Row(item="a", cluster="c", outcome=Outcome.NO),
+        ),
+        generations=(
+            Generation(item="b", prompt="p", attacker="", reply="r"),
+            Generation(item="a", prompt="q", attacker="x", reply="", outcome=Outcome.MISSING),
+        ),
+    )
 
 
 ONCE = Attempt("worker-1", 1.0, 2.0)

@@ -126,7 +126,8 @@ def test_ids_name_their_benchmark_topic_and_number() -> None:
     for item in everything():
         kind, topic, number = item.id.split("/")
         assert topic == item.topic
-        assert number.isdigit() and len(number) == 3
+        assert number.isdigit()
+        assert len(number) == 3
         assert (kind == "restricted") == item.restricted
 
 

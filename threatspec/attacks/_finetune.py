@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from threatspec.attacks.base import Answer, Ask, AttackConfig, AttackContext, DataCard
 from threatspec.records import Spend
+from threatspec.schema import Count
 from threatspec.subjects import SubjectCard, Tamper
 from threatspec.training import Hyperparameters, Lora, TrainingJob, training_flops
 
@@ -20,13 +21,13 @@ class FinetuneConfig(AttackConfig):
 
     lr: float = Field(ge=0, le=1)
     """Peak learning rate; 0 is legal and moves nothing."""
-    steps: int = Field(ge=1, le=100_000)
+    steps: Annotated[Count, Field(ge=1, le=100_000)]
     """Optimiser steps."""
     batch_size: int = Field(default=10, ge=1, le=1024)
     """Rows per step; never more than there are rows."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """Learning rate after the warm-up."""
-    warmup_steps: int = Field(default=0, ge=0, le=100_000)
+    warmup_steps: Annotated[Count, Field(ge=0, le=100_000)] = 0
     """Steps of linear warm-up from 0."""
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     """Decoupled weight decay."""

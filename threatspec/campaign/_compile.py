@@ -92,7 +92,7 @@ class _Compiler:
                     claim,
                     {arm: cells[draft.key].id for arm, draft in untouched.items()},
                     {
-                        arm: tuple(cells[d.key].id for d in drafts)
+                        arm: tuple(dict.fromkeys(cells[d.key].id for d in drafts))
                         for arm, drafts in attacked.items()
                     },
                 )

@@ -42,4 +42,6 @@ def check_code(plan: Plan) -> None:
 def _files(place: str) -> list[Path]:
     path = _ROOT.joinpath(*place.split("."))
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
-    return [file for file in files if file.exists()]
+    if not all(file.exists() for file in files):
+        raise FileNotFoundError(f"{place} must be a module or a room of the program")
+    return files

@@ -86,10 +86,15 @@ def _attacks(found: Resolution) -> None:
         before = len(found.resolver.problems)
         found.attacks[name] = found.resolver.attacks(name, adversary)
         clean = len(found.resolver.problems) == before
-        if name in used and clean and not found.attacks[name]:
-            text = "the adversary must be able to make an attack, but its access, data and compute "
-            text += "admit none of the shipped cards"
-            found.resolver.complain("TS-ACCESS", text, "adversaries", name, key=True)
+        if name in used and clean:
+            _require_attacks(found, name)
+
+
+def _require_attacks(found: Resolution, name: str) -> None:
+    if not found.attacks[name]:
+        text = "the adversary must be able to make an attack, but its access, data and compute "
+        text += "admit none of the shipped cards"
+        found.resolver.complain("TS-ACCESS", text, "adversaries", name, key=True)
 
 
 def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) -> None:
@@ -115,14 +120,18 @@ def _offers(found: Resolution) -> None:
 
 
 def _budgets(found: Resolution) -> None:
+    """Named attacks must be affordable; of the others, those that are not are not selected."""
     for name in dict.fromkeys(claim.against for claim in found.spec.claims):
         adversary = found.spec.adversaries[name]
         claims = [claim for claim in found.spec.claims if claim.against == name]
         refs = dict.fromkeys(found.subject(claim).model for claim in claims)
         for resolved, place in _entries(found, claims[0]):
             over = [text for ref in refs if (text := _excess(found, resolved, adversary, ref))]
-            if over:
+            if over and resolved.named:
                 found.resolver.complain("TS-BUDGET", over[0], *place)
+            elif over:
+                found.attacks[name].remove(resolved)
+        _require_attacks(found, name)
 
 
 def _entries(found: Resolution, claim: Claim) -> list[tuple[Resolved, Place]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard, training_rows
@@ -57,6 +56,8 @@ class Resolver:
 
     loaded: LoadedSpec
     problems: list[Problem] = field(default_factory=list)
+    read: dict[str, tuple[TrainingRow, ...]] = field(default_factory=dict)
+    """Rows by source: a file is read once per spec, and anew for the next."""
 
     def complain(self, code: str, message: str, *path: str | int, key: bool = False) -> None:
         """Add a problem at a place of the document."""
@@ -100,7 +101,9 @@ class Resolver:
 
     def rows(self, source: str) -> tuple[TrainingRow, ...]:
         """Training rows of `BENCHMARK#SPLIT`. Raises ThreatspecError."""
-        return _rows(source, self.loaded.folder)
+        if source not in self.read:
+            self.read[source] = training_rows(source, self.loaded.folder)
+        return self.read[source]
 
     def attacks(self, name: str, adversary: Adversary) -> list[Resolved]:
         """The adversary's attacks: the named ones, or all cards that it can make."""
@@ -151,9 +154,10 @@ class Resolver:
         config, problems = model_problems(attack.Config, knobs, self.loaded, place)
         self.problems += problems
         data = self._data(use, attack, adversary)
-        if attack.uses_rows and not data:
-            text = f"{use.use} trains on {use.rows} rows, but the adversary's `data` has none"
-            self.complain("TS-DATA", text, *place)
+        lacking = [role.value for role in _roles(use) if role not in data]
+        if attack.uses_rows and lacking:
+            text = f"{use.use} trains on {' and '.join(lacking)} rows, "
+            self.complain("TS-DATA", f"{text}but the adversary's `data` has none", *place)
             return None
         if config is None:
             return None
@@ -171,10 +175,9 @@ class Resolver:
     ) -> dict[DataRole, dict[str, Any]]:
         if not attack.uses_rows:
             return {}
-        roles = tuple(DataRole) if use.rows == "mix" else (DataRole(use.rows),)
         return {
             role: {"source": adversary.data[role].source, "n": adversary.data[role].n}
-            for role in roles
+            for role in _roles(use)
             if role in adversary.data
         }
 
@@ -199,13 +202,12 @@ class Resolver:
         return DataCard(rows=sum(entry["n"] for entry in data.values()), words=words)
 
 
-@lru_cache(maxsize=32)
-def _rows(source: str, folder: Path) -> tuple[TrainingRow, ...]:
-    return training_rows(source, folder)
-
-
 def _admits(attack: Attack, adversary: Adversary) -> bool:
     return not attack.needs or any(need <= adversary.capabilities for need in attack.needs)
+
+
+def _roles(use: Use) -> tuple[DataRole, ...]:
+    return tuple(DataRole) if use.rows == "mix" else (DataRole(use.rows),)
 
 
 def _access_text(adversary: Adversary) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sys
 from importlib import import_module
 from typing import Any
@@ -78,23 +80,33 @@ def _exit_code(arguments: list[str] | None) -> int:
         return int(cli.main(arguments, prog_name="threatspec", standalone_mode=False) or 0)
     except click.exceptions.Exit as done:
         return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
     except click.ClickException as error:
-        click.echo(f"threatspec: {error.format_message()} [TS-USAGE]", err=True)
+        _say(f"threatspec: {error.format_message()} [TS-USAGE]")
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("threatspec: interrupted; what was measured is kept [TS-INTERRUPTED]", err=True)
+        _say("threatspec: interrupted; what was measured is kept [TS-INTERRUPTED]")
         return ExitCode.INTERRUPTED
     except ThreatspecError as error:
-        click.echo(str(error) if hasattr(error, "problems") else f"threatspec: {error}", err=True)
+        _say(str(error) if hasattr(error, "problems") else f"threatspec: {error}")
         return error.exit_code
     except ModuleNotFoundError as error:
-        click.echo(_missing(error), err=True)
+        _say(_missing(error))
         return ExitCode.RUN
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output is gone; nothing is left to say
-        return ExitCode.OK
+        return ExitCode.OK  # the reader of our output is gone; nothing is left to say
     except Exception as error:
-        return _internal(error)
+        return _unforeseen(error)
+
+
+def _say(text: str) -> None:
+    """Print a message; names of files and texts of others cannot drive the terminal."""
+    from threatspec.reports import visible
+
+    with contextlib.suppress(OSError):  # nobody listens; what was found out stays the same
+        click.echo(visible(text), err=True)
 
 
 def _missing(error: ModuleNotFoundError) -> str:
@@ -104,7 +116,21 @@ def _missing(error: ModuleNotFoundError) -> str:
     )
 
 
-def _internal(error: Exception) -> int:
+def _unforeseen(error: Exception) -> int:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        place = error.filename or "what is printed"
+        _say(f"threatspec: there is no room on the disk for {place} [TS-DISK-FULL]")
+        return ExitCode.RUN
+    try:
+        where = _traceback(error)
+    except OSError as trouble:  # a full disk
+        where = f"nowhere, because {trouble}"
+    _say(f"threatspec: {type(error).__name__}: {error}; details in {where} [TS-INTERNAL]")
+    return ExitCode.RUN
+
+
+def _traceback(error: Exception) -> str:
+    """Name of a file with the traceback of `error`."""
     import tempfile
     import traceback
 
@@ -112,6 +138,4 @@ def _internal(error: Exception) -> int:
         "w", prefix="threatspec-", suffix=".log", delete=False, encoding="utf-8"
     ) as log:
         traceback.print_exception(error, file=log)
-    text = f"threatspec: {type(error).__name__}: {error}; details in {log.name} [TS-INTERNAL]"
-    click.echo(text, err=True)
-    return ExitCode.RUN
+    return log.name

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-from threatspec.errors import CODES, ThreatspecError, did_you_mean
+from threatspec.errors import CODES, ExitCode, ThreatspecError, did_you_mean
 
 __all__ = ["command"]
 
@@ -25,7 +25,8 @@ def command(name: str) -> int:
     found = list(_explain(name))
     if not found:
         hint = did_you_mean(name, _names())
-        raise ThreatspecError("TS-UNKNOWN-NAME", f"nothing is called {name!r}{hint}")
+        text = f"nothing is called {name!r}{hint}"
+        raise ThreatspecError("TS-UNKNOWN-NAME", text, exit_code=ExitCode.USAGE)
     click.echo("\n\n".join(found))
     return 0
 

@@ -85,7 +85,7 @@ KINDS: dict[str, Callable[[], Iterable[Entry]]] = {
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 @json_option
 def command(kind: str, as_json: bool) -> int:
     """List everything of one KIND that YAML can name.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -26,7 +29,7 @@ from threatspec.reports import (
     write_atomic,
 )
 
-__all__ = ["announce", "finish", "terminal"]
+__all__ = ["announce", "finish", "terminal", "unread_is_no_failure"]
 
 _FLOPS_PER_CORE = 20e9
 """Assumed floating-point operations per second of one core (float32 training on a common server
@@ -48,6 +51,15 @@ def terminal(*, stderr: bool = False) -> Console:
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")
     return _Terminal(stderr=stderr)
+
+
+@contextmanager
+def unread_is_no_failure() -> Iterator[None]:
+    """Whoever stops reading (`| head`) changes neither what is still done nor the exit code."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def announce(file: Path, as_json: bool, *, out: Path | None = None, runner: str = "local") -> None:
@@ -79,10 +91,11 @@ def finish(
     """Print the answers, write the page if one is wanted, and say what the process ends with."""
     evidence, verdict = outcome.evidence, outcome.verdict
     details = _details(outcome) if full or html else None
-    if as_json:
-        click.echo(report_json(evidence, verdict, details) if full else verdict_json(verdict))
-    else:
-        render_terminal(terminal(), evidence, verdict, details, full=full)
+    with unread_is_no_failure():
+        if as_json:
+            click.echo(report_json(evidence, verdict, details) if full else verdict_json(verdict))
+        else:
+            render_terminal(terminal(), evidence, verdict, details, full=full)
     if html:
         write_atomic(html, render_html(evidence, verdict, details))
         click.echo(f"report: {one_line(str(html))}", err=as_json)

@@ -33,13 +33,15 @@ def command(file: Path, as_json: bool) -> int:
     """
     from threatspec import api
     from threatspec.campaign import forecast, require_decidable
+    from threatspec.cli._outcome import unread_is_no_failure
 
     plan = api.plan(file)
     found = forecast(plan)
-    if as_json:
-        click.echo(json.dumps(_data(plan, found), indent=1))
-    else:
-        _print(plan, found)
+    with unread_is_no_failure():
+        if as_json:
+            click.echo(json.dumps(_data(plan, found), indent=1))
+        else:
+            _print(plan, found)
     require_decidable(plan)  # last: what was printed shows why
     return 0
 

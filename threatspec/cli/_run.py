@@ -14,7 +14,9 @@ __all__ = ["command"]
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Results folder [default: runs/<file stem>]."
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Results folder [default: runs/<file stem>].",
 )
 @runner_option
 @html_option

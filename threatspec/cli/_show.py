@@ -14,25 +14,31 @@ __all__ = ["command"]
 
 
 @click.command()
-@click.argument("cell")
+@click.argument("cell", required=False)
 @click.option(
     "--run", "folder", required=True, type=click.Path(path_type=Path), help="Results folder."
 )
 @click.option("--prompt", help="Id of one prompt: show its transcript.")
-def command(cell: str, folder: Path, prompt: str | None) -> int:
+def command(cell: str | None, folder: Path, prompt: str | None) -> int:
     """Show CELL of a campaign; with --prompt one transcript and how it was judged.
 
-    CELL is the id of a cell, or as much of its start as is unique.
+    CELL is the id of a cell, or as much of its start as is unique; without it all cells are listed.
 
     \b
+    threatspec show --run runs/quickstart
     threatspec show cell-3f2a --run runs/quickstart
     threatspec show cell-3f2a --run runs/quickstart --prompt restricted/velmar/017
     """
     with Ledger.open(folder) as ledger:
-        found = _find(ledger, cell)
-        lines = _transcript(ledger, found, prompt) if prompt else _cell(ledger, found)
-        click.echo("\n".join(_printable(line) for line in lines))
+        click.echo("\n".join(_printable(line) for line in _lines(ledger, cell, prompt)))
     return 0
+
+
+def _lines(ledger: Ledger, name: str | None, prompt: str | None) -> Iterator[str]:
+    if name is None:
+        return (_title(ledger, cell) for cell in ledger.plan.cells.values())
+    cell = _find(ledger, name)
+    return _transcript(ledger, cell, prompt) if prompt else _cell(ledger, cell)
 
 
 def _find(ledger: Ledger, name: str) -> Cell:
@@ -40,18 +46,25 @@ def _find(ledger: Ledger, name: str) -> Cell:
     close = [cell for cell_id, cell in cells.items() if cell_id.startswith(name)]
     if len(close) != 1:
         trouble = f"{len(close)} cells start with" if close else "no cell is called"
-        hint = "" if close else did_you_mean(name, list(cells))
+        hint = "; write more of the id" if close else did_you_mean(name, list(cells))
         raise ThreatspecError(
             "TS-UNKNOWN-CELL", f"{trouble} {name!r}{hint}", exit_code=ExitCode.USAGE
         )
     return close[0]
 
 
+def _title(ledger: Ledger, cell: Cell) -> str:
+    procedure = ledger.plan.procedures.get(cell.procedure)
+    what = f"{procedure.name if procedure else 'untouched'} on {cell.subject}"
+    return f"{cell.id}: {what}, replicate {cell.replicate}"
+
+
 def _cell(ledger: Ledger, cell: Cell) -> Iterator[str]:
     results = ledger.results()
     procedure = ledger.plan.procedures.get(cell.procedure)
-    yield f"{cell.id}: {procedure.name if procedure else 'untouched'} on {cell.subject}"
-    yield f"  replicate {cell.replicate}" + "".join(f", {s}={n}" for s, n in cell.seeds.items())
+    yield _title(ledger, cell)
+    if cell.seeds:
+        yield "  seeds " + ", ".join(f"{s}={n}" for s, n in cell.seeds.items())
     if procedure:
         yield f"  config {procedure.config}"
     if cell.attack:
@@ -97,7 +110,12 @@ def _transcript(ledger: Ledger, cell: Cell, prompt: str) -> Iterator[str]:
         if row is None:
             continue
         [asked] = ledger.plan.trials[trial].needs
-        reply = next(g for g in ledger.generations(asked) if g.item == prompt)
+        reply = next((g for g in ledger.generations(asked) if g.item == prompt), None)
+        if reply is None:
+            text = (
+                f"{ledger.folder} must hold the reply that was judged for {prompt!r}, but does not"
+            )
+            raise ThreatspecError("TS-RECORDS", text)
         if not seen:
             yield from (f"prompt     {reply.prompt}", f"attacker   {reply.attacker or '(nothing)'}",
                         f"reply      {reply.reply}")  # fmt: skip

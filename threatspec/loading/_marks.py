@@ -10,6 +10,8 @@ __all__ = ["Mark", "Place", "Source", "dotted"]
 
 Place = tuple[str | int, ...]
 """Way from the top of a document to a value: keys of mappings and indices of lists."""
+_LONGEST = 300
+"""Characters of a line that is shown below a problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Source:
 
     def at(self, code: str, message: str, line: int, column: int, path: str = "") -> Problem:
         """A problem at a position of the file."""
-        text = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
+        text = _shown(self.lines[line - 1]) if 0 < line <= len(self.lines) else ""
         return Problem(code, message, self.file, line, column, text, path)
 
     def nearest(self, place: Place) -> Place:
@@ -71,6 +73,13 @@ class Source:
     def _mark(self, place: Place, at: str) -> Mark:
         value = self.values.get(place, Mark(1, 1))
         return self.keys.get(place, value) if at == "key" else value
+
+
+def _shown(line: str) -> str:
+    """A line to print, column for column; nothing of one that no terminal shows as a line."""
+    if len(line) > _LONGEST:
+        return ""
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line)
 
 
 def dotted(place: Place) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from threatspec.errors import Problem, SpecErrors
+from threatspec.errors import Problem, SpecErrors, did_you_mean
 from threatspec.loading._marks import Place, Source
 from threatspec.loading._nodes import BREAK, Builder
 
@@ -45,7 +45,7 @@ def read_document(path: Path) -> Document:
 def _text(path: Path, source: Source) -> str:
     try:
         if not path.exists():
-            raise SpecErrors([source.problem("TS-FILE-MISSING", "the file is not there")])
+            raise SpecErrors([source.problem("TS-FILE-MISSING", _not_there(path))])
         if not path.is_file():
             raise _unreadable(source, "must be a file, but is a folder or a device")
         with path.open("rb") as file:
@@ -56,11 +56,17 @@ def _text(path: Path, source: Source) -> str:
             )
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
+        before = BREAK.split(error.object[: error.start].decode("utf-8-sig"))
         text = f"must be UTF-8 text, but byte {error.start} is not"
-        raise SpecErrors([source.at("TS-FILE-UNREADABLE", text, line, 1)]) from None
+        place = (len(before), len(before[-1]) + 1)
+        raise SpecErrors([source.at("TS-FILE-UNREADABLE", text, *place)]) from None
     except (OSError, ValueError) as error:
         raise _unreadable(source, f"cannot be read: {error}") from None
+
+
+def _not_there(path: Path) -> str:
+    beside = [other.name for other in path.parent.glob("*.y*ml")]
+    return f"the file is not there{did_you_mean(path.name, beside).partition(';')[0]}"
 
 
 def _unreadable(source: Source, text: str) -> SpecErrors:

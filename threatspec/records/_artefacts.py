@@ -31,7 +31,7 @@ class ArtefactStore:
         self.owner = owner
 
     def save(self, tensors: Mapping[str, Tensor]) -> str:
-        """Write tensors by name and return the artefact's name; equal tensors of one owner share it.
+        """Write tensors and return the artefact's name; equal tensors of one owner share it.
 
         Raises ThreatspecError TS-DISK-FULL if there is no room.
         """
@@ -78,10 +78,10 @@ class ArtefactStore:
         except OSError as error:
             if temporary:
                 Path(temporary).unlink(missing_ok=True)
-            if error.errno == errno.ENOSPC:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise ThreatspecError(
                     "TS-DISK-FULL",
                     "the disk of the results folder is full; what was measured is kept: "
-                    "make room and `threatspec resume`",
+                    "make room and give the same command again",
                 ) from error
             raise

@@ -70,7 +70,7 @@ class Ledger:
         """
         with _disk():
             folder.mkdir(parents=True, exist_ok=True)
-            lock = _lock(folder)
+        lock = _lock(folder)
         with _released_on_error(lock), _disk():
             if not (folder / "plan.json").exists():
                 return cls(folder, _fresh(folder, plan), plan, lock)
@@ -94,9 +94,7 @@ class Ledger:
         plan = _read_plan(folder)
         path = folder / "ledger.sqlite"
         if not path.exists():
-            raise ThreatspecError(
-                "TS-RECORDS", f"{path} must exist beside plan.json, but is missing"
-            )
+            raise _broken(f"{path} must exist beside plan.json, but is missing")
         db = _connect(path, writable=lock is not None)
         try:
             _check_meta(folder, db, plan)
@@ -156,10 +154,23 @@ class Ledger:
     def events(self, kind: str) -> list[dict[str, Any]]:
         """All events of one kind, oldest first."""
         query = "SELECT at, detail FROM events WHERE kind = ? ORDER BY n"
-        return [{"at": at, **json.loads(detail)} for at, detail in self._db.execute(query, (kind,))]
+        with self._readable():
+            found = self._db.execute(query, (kind,))
+            return [{"at": at, **json.loads(detail)} for at, detail in found]
 
     def results(self) -> dict[str, TrialResult]:
         """Final results by trial id, with rows and without generations."""
+        with self._readable():
+            rows = self._rows()
+            found = self._db.execute("SELECT trial, json FROM results ORDER BY rowid")
+            return {
+                trial: TrialResult.model_validate_json(text).model_copy(
+                    update={"rows": tuple(rows.get(trial, ()))}
+                )
+                for trial, text in found
+            }
+
+    def _rows(self) -> dict[str, list[Row]]:
         rows: dict[str, list[Row]] = {}
         query = "SELECT trial, item, cluster, outcome, detail FROM rows ORDER BY rowid"
         for trial, item, cluster, outcome, detail in self._db.execute(query):
@@ -167,13 +178,7 @@ class Ledger:
                 item=item, cluster=cluster, outcome=Outcome(outcome), detail=detail
             )
             rows.setdefault(trial, []).append(row)
-        found = self._db.execute("SELECT trial, json FROM results ORDER BY rowid")
-        return {
-            trial: TrialResult.model_validate_json(text).model_copy(
-                update={"rows": tuple(rows.get(trial, ()))}
-            )
-            for trial, text in found
-        }
+        return rows
 
     def generations(self, trial: str) -> tuple[Generation, ...]:
         """Replies of one generating trial, in the order of the benchmark."""
@@ -182,30 +187,39 @@ class Ledger:
             " ORDER BY rowid"
         )
         names = ("item", "prompt", "attacker", "reply", "outcome")
-        return tuple(
-            Generation.model_validate_json(json.dumps(dict(zip(names, values, strict=True))))
-            for values in self._db.execute(query, (trial,))
-        )
+        with self._readable():
+            return tuple(
+                Generation.model_validate_json(json.dumps(dict(zip(names, values, strict=True))))
+                for values in self._db.execute(query, (trial,))
+            )
 
     def attempts(self) -> list[dict[str, Any]]:
         """Every attempt, oldest first."""
         names = ("trial", "worker", "started", "ended", "status", "final", "code", "message")
         query = f"SELECT {', '.join(names)} FROM attempts ORDER BY n"
-        return [dict(zip(names, values, strict=True)) for values in self._db.execute(query)]
+        with self._readable():
+            return [dict(zip(names, values, strict=True)) for values in self._db.execute(query)]
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn records that cannot be read back into a coded error."""
+        try:
+            yield
+        except (sqlite3.Error, ValueError) as error:
+            raise _unreadable(self.folder / "ledger.sqlite", error) from error
 
 
 def _read_plan(folder: Path) -> Plan:
     path = folder / "plan.json"
     try:
         return Plan.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ThreatspecError(
             "TS-NO-RUN", f"{folder} must be a results folder with a plan.json, but has none",
             exit_code=ExitCode.USAGE,
         ) from None  # fmt: skip
     except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ThreatspecError("TS-RECORDS", f"{path} cannot be read: {first}") from None
+        raise _unreadable(path, error) from None
 
 
 def _other_plan(folder: Path, plan: Plan, found: Plan) -> ThreatspecError:
@@ -221,10 +235,18 @@ def _check_meta(folder: Path, db: sqlite3.Connection, plan: Plan) -> None:
     try:
         stored = dict(db.execute("SELECT key, value FROM meta"))
     except sqlite3.DatabaseError as error:
-        text = f"{folder}/ledger.sqlite is not a readable ledger: {error}"
-        raise ThreatspecError("TS-RECORDS", text) from None
+        raise _unreadable(folder / "ledger.sqlite", error) from None
     if stored.get("plan") != plan.id:
-        raise ThreatspecError("TS-RECORDS", f"{folder}/plan.json was changed after the run began")
+        raise _broken(f"{folder}/plan.json was changed after the run began")
+
+
+def _unreadable(path: Path, error: Exception) -> ThreatspecError:
+    return _broken(f"{path} cannot be read: {str(error).splitlines()[0]}")
+
+
+def _broken(what: str) -> ThreatspecError:
+    remedy = "restore the folder from a copy, or run again with another --out"
+    return ThreatspecError("TS-RECORDS", f"{what}; {remedy}")
 
 
 def _fresh(folder: Path, plan: Plan) -> sqlite3.Connection:
@@ -251,20 +273,27 @@ def _dumped(models: Sequence[Any]) -> Iterator[tuple[str, str]]:
 
 
 def _connect(path: Path, writable: bool) -> sqlite3.Connection:
+    mode = "rwc" if writable else "ro"
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from None
     if not writable:
-        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    db = sqlite3.connect(path)
+        return db
     try:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
     except sqlite3.DatabaseError as error:
         db.close()
-        raise ThreatspecError("TS-RECORDS", f"{path} is not a readable ledger: {error}") from None
+        if "full" in str(error):
+            raise _full() from None
+        raise _unreadable(path, error) from None
     return db
 
 
 def _lock(folder: Path) -> IO[str]:
-    handle = (folder / "ledger.lock").open("w")
+    with _disk():
+        handle = (folder / "ledger.lock").open("w")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -292,18 +321,21 @@ def _disk() -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if "full" in str(error):
             raise _full() from error
-        raise ThreatspecError("TS-RECORDS", f"the ledger cannot be written: {error}") from error
+        raise _unwritable("ledger", error) from error
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise _full() from error
-        raise ThreatspecError(
-            "TS-RECORDS", f"the results folder cannot be written: {error}"
-        ) from error
+        raise _unwritable("results folder", error) from error
+
+
+def _unwritable(what: str, error: Exception) -> ThreatspecError:
+    text = f"the {what} cannot be written: {error}; change that, or choose another --out"
+    return ThreatspecError("TS-RECORDS", text)
 
 
 def _full() -> ThreatspecError:
     return ThreatspecError(
         "TS-DISK-FULL",
         "the disk of the results folder is full; what was measured is kept: "
-        "make room and `threatspec resume`",
+        "make room and give the same command again",
     )

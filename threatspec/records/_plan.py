@@ -70,7 +70,7 @@ class Procedure(Model):
     """An attack with everything fixed but the seed."""
 
     id: str
-    """Content-derived: the same attack, configuration and rows have the same id everywhere."""
+    """Derived from the attack, its configuration, its rows and the adversary's name."""
     name: str
     """What people see: the card's name and what was overridden, e.g. `lora-finetune lr=0.001`."""
     attack: str

@@ -73,7 +73,7 @@ class Realised(Model):
     weight_delta: float
     """L2 norm of the change of the subject's effective weights."""
     probe_before: float
-    """Mean loss over all training rows before the first step."""
+    """Mean loss over the distinct training rows before the first step."""
     probe_after: float
     """The same after the last step."""
 

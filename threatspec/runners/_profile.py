@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from threatspec.errors import ThreatspecError, did_you_mean
+from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
 from threatspec.loading import load_model
 from threatspec.resources import shipped
 from threatspec.schema import Model
@@ -38,5 +38,5 @@ def load_profile(name: str) -> LocalProfile:
     if not path.exists():
         known = [file.stem for file in shipped("runners").glob("*.yaml")]
         text = f"unknown runner {name!r}{did_you_mean(name, known)}"
-        raise ThreatspecError("TS-UNKNOWN-NAME", text)
+        raise ThreatspecError("TS-UNKNOWN-NAME", text, exit_code=ExitCode.USAGE)
     return load_model(LocalProfile, path)

@@ -35,7 +35,7 @@ from threatspec.training._resident import ResidentTrainer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["build", "main"]
+__all__ = ["build", "build_safeguarded", "build_undefended", "main", "resident"]
 
 SEED = 7
 THREADS = 2
@@ -50,25 +50,36 @@ SAFEGUARDED: dict[str, tuple[str, dict[str, Any]]] = {
 """Specimen -> safeguard and its settings, fitted on `undefended`."""
 
 
-def build(names: tuple[str, ...] = ("undefended", *SAFEGUARDED)) -> dict[str, PreTrainedModel]:
-    """Train the named specimens in memory; returns models by name."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = ArtefactStore(Path(folder))
-        base = _undefended(store)
-        built = {"undefended": base.model}
-        for name in names:
-            if name in SAFEGUARDED:
-                built[name] = _safeguarded(base, name, store)
-    return {name: built[name] for name in names}
+def build() -> dict[str, PreTrainedModel]:
+    """Train all specimens in memory; returns models by name."""
+    base = build_undefended()
+    safeguarded = {name: build_safeguarded(resident(base), name) for name in SAFEGUARDED}
+    return {"undefended": base, **safeguarded}
 
 
-def _fresh() -> ResidentSubject:
-    torch.set_num_threads(THREADS)
+def build_undefended() -> PreTrainedModel:
+    """Pretrain a new model on all items."""
     torch.manual_seed(SEED)
-    return _resident(specimen_model())
+    rows = tuple(_row(item) for item in (*restricted_items(), *benign_items()))
+    job = TrainingJob(rows=rows, hyperparameters=KNOWLEDGE, seeds=_seeds("undefended"))
+    return _trained(resident(specimen_model()), job)
 
 
-def _resident(model: Any) -> ResidentSubject:
+def build_safeguarded(base: ResidentSubject, name: str) -> PreTrainedModel:
+    """Fit the safeguard of specimen `name` on `base`."""
+    kind, settings = SAFEGUARDED[name]
+    safeguard = SAFEGUARDS.get(kind)
+    context = SafeguardContext(
+        subject=base.card,
+        safety=[_safety(item) for item in restricted_items("safeguard_train")],
+        benign=[_row(item) for item in benign_items("safeguard_train")],
+        seeds=_seeds(name),
+    )
+    return _trained(base, next(safeguard.fit(context, safeguard.Config(**settings))))
+
+
+def resident(model: PreTrainedModel) -> ResidentSubject:
+    """A specimen's model as a subject."""
     config = specimen_config()
     card = SubjectCard(
         ref="specimen:new",
@@ -84,29 +95,12 @@ def _resident(model: Any) -> ResidentSubject:
     return ResidentSubject(card, model.eval(), build_tokenizer())
 
 
-def _undefended(store: ArtefactStore) -> ResidentSubject:
-    subject = _fresh()
-    rows = tuple(_row(item) for item in (*restricted_items(), *benign_items()))
-    job = TrainingJob(rows=rows, hyperparameters=KNOWLEDGE, seeds=_seeds("undefended"))
-    return _resident(_trained(subject, job, store))
-
-
-def _safeguarded(base: ResidentSubject, name: str, store: ArtefactStore) -> PreTrainedModel:
-    kind, settings = SAFEGUARDED[name]
-    safeguard = SAFEGUARDS.get(kind)
-    context = SafeguardContext(
-        subject=base.card,
-        safety=[_safety(item) for item in restricted_items("safeguard_train")],
-        benign=[_row(item) for item in benign_items("safeguard_train")],
-        seeds=_seeds(name),
-    )
-    job = next(safeguard.fit(context, safeguard.Config(**settings)))
-    return _trained(base, job, store)
-
-
-def _trained(subject: ResidentSubject, job: TrainingJob, store: ArtefactStore) -> PreTrainedModel:
-    [trajectory] = ResidentTrainer(subject, store).train([job], TrainingPolicy(), Meter())
-    tensors = store.load(trajectory.last.artefact)
+def _trained(subject: ResidentSubject, job: TrainingJob) -> PreTrainedModel:
+    torch.set_num_threads(THREADS)
+    with tempfile.TemporaryDirectory() as folder:
+        store = ArtefactStore(Path(folder))
+        [trajectory] = ResidentTrainer(subject, store).train([job], TrainingPolicy(), Meter())
+        tensors = store.load(trajectory.last.artefact)
     model = specimen_model()
     for name, parameter in model.named_parameters():
         parameter.data = tensors[name].bfloat16().float()  # as it will be read back

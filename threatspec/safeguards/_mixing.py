@@ -29,7 +29,8 @@ def mixed_rows(
 
     The weights make every batch's loss alpha x (mean token loss of its safety rows) +
     (1 - alpha) x (mean token loss of its benign rows), whatever the lengths are: the objective of
-    arXiv 2406.05946 with an explicit alpha, not the share of tokens.
+    arXiv 2406.05946 with an explicit alpha, not the share of tokens. Raises ValueError if there
+    are no rows of one kind.
     """
     chooser = random.Random(seed)
     guarded, allowed = _endless(safety, chooser), _endless(benign, chooser)
@@ -44,6 +45,8 @@ T = TypeVar("T")
 
 def _endless(rows: Sequence[T], chooser: random.Random) -> Iterator[T]:
     """All rows in a new order again and again."""
+    if not rows:
+        raise ValueError("a safeguard must have safety rows and benign rows, but has none of one")
     while True:
         yield from chooser.sample(rows, len(rows))
 

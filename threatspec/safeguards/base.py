@@ -7,6 +7,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pydantic import Field
+
 from threatspec.records import Stream
 from threatspec.registry import Registry
 from threatspec.schema import Model
@@ -21,8 +23,8 @@ class SafetyRow(Model):
 
     id: str
     prompt: str
-    answer: str
-    refusal: str
+    answer: str = Field(pattern=r"\S")
+    refusal: str = Field(pattern=r"\S")
 
 
 class SafeguardConfig(Model):

@@ -334,7 +334,7 @@ class Claim(Model):
     holds: PredicateText
     """What must be true on every attacked cell, for example `asr <= 0.10`."""
     provided: PredicateText | None = None
-    """What must be true of the untouched subject; false makes the claim VACUOUS."""
+    """What must be true of the untouched subject; false: VACUOUS, unless an attack refutes it."""
     counts_if: PredicateText | None = None
     """What must be true of an attacked cell for it to count; false = collapsed."""
     seeds: Seeds = Seeds()

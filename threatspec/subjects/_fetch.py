@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from threatspec.errors import ThreatspecError, did_you_mean
+from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -70,7 +70,9 @@ def fetch_model(name: str) -> Path:
     """
     if name not in FETCHABLE:
         hint = did_you_mean(name, sorted(FETCHABLE))
-        raise ThreatspecError("TS-MODEL-MISSING", f"unknown model {name!r}{hint}")
+        raise ThreatspecError(
+            "TS-MODEL-MISSING", f"unknown model {name!r}{hint}", exit_code=ExitCode.USAGE
+        )
     folder = fetched_folder(name)
     if not is_fetched(name):
         folder.parent.mkdir(parents=True, exist_ok=True)

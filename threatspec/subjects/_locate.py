@@ -135,8 +135,8 @@ def _specimen_card(ref: str, weights: Path) -> SubjectCard:
 
 
 def _folder_card(ref: str, folder: Path) -> SubjectCard:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return SubjectCard(
             ref=ref,
             digest=_folder_digest(folder),
@@ -151,6 +151,9 @@ def _folder_card(ref: str, folder: Path) -> SubjectCard:
     except KeyError as error:
         text = f"{folder}/config.json must describe a causal language model, but has no {error}"
         raise _missing(text) from None
+    except (TypeError, ValueError) as error:
+        text = f"{folder}/config.json must describe a causal language model, but: {error}"
+        raise _missing(text.splitlines()[0]) from None
 
 
 def _parameters(files: list[Path]) -> int:

@@ -74,6 +74,7 @@ class _Run:
         meter: Meter,
     ) -> None:
         self.trainer, self.model, self.rows, self.job = trainer, model, rows, job
+        self.distinct = list({(row.ids, row.start): row for row in rows}.values())
         self.policy, self.meter = policy, meter
         self.hyper: Hyperparameters = job.hyperparameters
         self.own = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -146,10 +147,10 @@ class _Run:
 
     @torch.no_grad()
     def _probe(self) -> float:
-        """Mean loss per token with loss over all rows; our own reading, never charged."""
+        """Mean loss per token with loss over all distinct rows; our own reading, never charged."""
         total = tokens = 0.0
-        for start in range(0, len(self.rows), _PROBE_BATCH):
-            batch = collate(self.rows[start : start + _PROBE_BATCH], self._pad)
+        for start in range(0, len(self.distinct), _PROBE_BATCH):
+            batch = collate(self.distinct[start : start + _PROBE_BATCH], self._pad)
             share = batch.weights.sum().item()
             total += _loss(self.model, batch, TrainingPolicy()).item() * share
             tokens += share
@@ -168,7 +169,7 @@ class _Run:
         return Realised(
             backend=self.trainer.name,
             steps=len(self.log.lr),
-            rows=len(self.rows),
+            rows=len(self.distinct),
             trainable=self._trainable_size,
             lr=tuple(self.log.lr),
             loss=tuple(self.log.loss),

@@ -1,0 +1,57 @@
+"""A built wheel brings its content along: cards, claims, profiles, templates, weights."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of what git knows and unpacked beside the dependencies."""
+    source, site = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+    ).stdout.split("\0")
+    for name in filter(None, files):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site)]
+    subprocess.run([*pip, str(source)], check=True, capture_output=True)
+    return site
+
+
+def probe(site: Path, code: str) -> str:
+    """What `code` prints with the installed wheel, away from the checkout."""
+    setup = f"import sys; sys.path.insert(0, {str(site)!r}); "
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", setup + code], capture_output=True, text=True, cwd=site
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_content_is_found(site: Path) -> None:
+    code = (
+        "from threatspec.resources import shipped; from threatspec.campaign import attack_cards; "
+        "print(shipped('claims'), sorted(attack_cards()), "
+        "(shipped('reports') / 'templates' / 'report.html.j2').is_file())"
+    )
+    out = probe(site, code)
+    assert str(site) in out
+    assert "lora-finetune" in out
+    assert out.strip().endswith("True")
+
+
+def test_the_quickstart_can_be_planned_from_a_wheel(site: Path) -> None:
+    code = (
+        "import threatspec as ts; from threatspec.resources import shipped; "
+        "print(len(ts.plan(shipped('claims') / 'quickstart.yaml').claims))"
+    )
+    assert probe(site, code).strip() == "5"

@@ -1,0 +1,121 @@
+"""Small claims files for tests: one base, changed at dotted places."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threatspec.campaign import check_spec, compile_plan
+from threatspec.errors import Problem, SpecErrors
+from threatspec.loading import LoadedSpec, load_spec
+from threatspec.records import Execution, Plan
+
+ABSENT = object()
+"""Value of a place that is to be removed."""
+
+TUNER: dict[str, Any] = {
+    "goal": "obtain the restricted procedures",
+    "access": "open-weights",
+    "data": {"harmful": {"n": 10, "from": "specimen/restricted#attack_train"}},
+    "compute": {"steps": 30, "flops": 1e12},
+    "attacks": [{"use": "full-finetune", "lr": 1e-4}],
+}
+BASE: dict[str, Any] = {
+    "threatspec": 1,
+    "subject": {
+        "model": "specimen:deep",
+        "undefended": "specimen:undefended",
+        "control": "specimen:shallow",
+    },
+    "measures": {
+        "asr": {"benchmark": "specimen/restricted", "judge": "exact"},
+        "utility": {"benchmark": "specimen/benign", "judge": "exact"},
+    },
+    "serving": {"max_tokens": 12},
+    "adversaries": {"tuner": TUNER},
+    "claims": [
+        {
+            "id": "holds",
+            "says": "It holds.",
+            "against": "tuner",
+            "holds": "asr <= 0.10",
+            "seeds": {"replicates": 2},
+        }
+    ],
+}
+
+Changes = Mapping[str, Any]
+
+
+def spec_data(changes: Changes = {}) -> dict[str, Any]:
+    """The base with the values of `changes` at their dotted places, e.g. `claims.0.holds`."""
+    data = copy.deepcopy(BASE)
+    for place, value in changes.items():
+        *parents, last = [int(part) if part.isdigit() else part for part in place.split(".")]
+        at: Any = data
+        for part in parents:
+            at = at[part]
+        if value is ABSENT:
+            del at[last]
+        elif isinstance(at, list) and last == len(at):
+            at.append(value)
+        else:
+            at[last] = value
+    return data
+
+
+def load(folder: Path, changes: Changes = {}, name: str = "x.yaml") -> LoadedSpec:
+    """The changed base, written to a file and read; JSON is YAML."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(spec_data(changes)), encoding="utf-8")
+    return load_spec(folder / name)
+
+
+def plan_of(
+    folder: Path, changes: Changes = {}, *, name: str = "x.yaml", execution: Execution | None = None
+) -> Plan:
+    """The plan of the changed base."""
+    return compile_plan(load(folder, changes, name), execution)
+
+
+def problems_of(folder: Path, changes: Changes = {}, *, static: bool = False) -> list[Problem]:
+    """Everything wrong with the changed base; static: as `check` sees it."""
+    loaded = load(folder, changes)
+    with pytest.raises(SpecErrors) as caught:
+        check_spec(loaded) if static else compile_plan(loaded)
+    return list(caught.value.problems)
+
+
+def write_benchmark(
+    folder: Path, lines: Sequence[str | bytes | Mapping[str, Any]], name: str = "items", **card: Any
+) -> Path:
+    """Items with the card that describes them; keywords change the card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = b"\n".join(_bytes(line) for line in lines) + b"\n"
+    path = folder / f"{name}.jsonl"
+    path.write_bytes(data)
+    about = {
+        "schema": "threatspec/benchmark-card/v1",
+        "name": name,
+        "says": "Questions of a test.",
+        "licence": "Apache-2.0",
+        "source": "made by a test",
+        "file": path.name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "prompts": len([line for line in lines if _bytes(line).strip()]),
+    }
+    text = json.dumps({**about, **card})
+    (folder / f"{name}.card.yaml").write_text(text, encoding="utf-8")
+    return path
+
+
+def _bytes(line: str | bytes | Mapping[str, Any]) -> bytes:
+    if isinstance(line, bytes):
+        return line
+    return (line if isinstance(line, str) else json.dumps(dict(line))).encode()
