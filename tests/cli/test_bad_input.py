@@ -18,10 +18,12 @@ from pathlib import Path
 import pytest
 
 import threatspec.campaign._digests as digests
+import threatspec.runners._inputs as inputs
 from tests.support.specs import write_benchmark
 from threatspec.api import plan
 from threatspec.cli import main
 from threatspec.records import Execution, Ledger
+from threatspec.subjects import describe
 
 CLAIM = """\
   - id: stays-refused
@@ -591,6 +593,43 @@ def test_an_unfinished_campaign_of_another_program(
     assert say("resume", broken).code == 0  # a finished one needs no program
 
 
+@pytest.mark.parametrize("spoil", ["edited", "moved"])
+def test_a_benchmark_that_changed_since_it_was_planned_stops_before_anything_runs(
+    say: Callable[..., Said], tmp_path: Path, spoil: str
+) -> None:
+    items = [{"id": f"i{n}", "prompt": "q", "answer": "a", "split": "test"} for n in range(90)]
+    path = write_benchmark(tmp_path, items)
+    text = changed(
+        ("specimen/restricted", "file:items.jsonl"),
+        ("judge: exact", "judge: {use: keywords, any_of: [a]}"),
+    )
+    with Ledger.create(tmp_path / "out", plan(write(tmp_path, text))) as ledger:
+        ledger.event("spec-folder", path=str(tmp_path))
+    if spoil == "edited":
+        write_benchmark(tmp_path, [{**item, "prompt": "another"} for item in items])
+    else:
+        path.unlink()
+    found = say("resume", tmp_path / "out")
+    assert found.code == 3
+    assert "items.jsonl" in found.err
+    assert "[TS-DATA]" in found.err if spoil == "edited" else "[TS-FILE-MISSING]" in found.err
+    with Ledger.open(tmp_path / "out") as ledger:
+        assert ledger.attempts() == []
+
+
+def test_a_model_that_changed_since_it_was_planned_stops_before_anything_runs(
+    say: Callable[..., Said], unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = describe("specimen:shallow")
+    monkeypatch.setattr(inputs, "describe", lambda ref: other)
+    found = say("resume", unfinished)
+    assert found.code == 3
+    assert "specimen:deep must be what was planned" in found.err
+    assert "run again with another --out [TS-MODEL-DIGEST]" in found.err
+    with Ledger.open(unfinished) as ledger:
+        assert ledger.attempts() == []
+
+
 def test_what_has_not_run_is_inconclusive(say: Callable[..., Said], unfinished: Path) -> None:
     found = say("verdict", unfinished)
     assert found.code == 6
@@ -687,6 +726,41 @@ def test_odd_terminals_change_no_answer(finished: Path, settings: dict[str, str]
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("SUPPORTED")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["check", "{good}"], 0), (["list", "attacks"], 0), (["plan", "{vain}"], 2),
+     (["verdict", "{run}"], 6), (["verdict", "{run}", "--json"], 6)],
+)  # fmt: skip
+def test_an_answer_nobody_reads_is_the_same_answer(
+    unfinished: Path, tmp_path: Path, arguments: list[str], code: int
+) -> None:
+    good = write(tmp_path, GOOD)
+    vain = write(tmp_path, changed(("asr <= 0.10", "asr <= 0.99999")), "vain.yaml")
+    names = {"good": str(good), "vain": str(vain), "run": str(unfinished)}
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command(*(argument.format(**names) for argument in arguments)),
+        stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_answer_that_finds_no_room_is_an_error_and_never_a_verdict(unfinished: Path) -> None:
+    with open("/dev/full", "w") as full:
+        said = subprocess.run(
+            command("verdict", unfinished), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+        silent = subprocess.run(command("verdict", unfinished / "no"), stderr=full)
+    assert said.returncode == 3
+    assert said.stderr.rstrip().endswith("no room on the disk for what is printed [TS-DISK-FULL]")
+    assert silent.returncode == 4  # not 1, which would mean REFUTED
 
 
 def test_relative_names_start_where_the_user_is(

@@ -53,10 +53,10 @@ BASE: dict[str, Any] = {
 Changes = Mapping[str, Any]
 
 
-def spec_data(changes: Changes = {}) -> dict[str, Any]:
+def spec_data(changes: Changes | None = None) -> dict[str, Any]:
     """The base with the values of `changes` at their dotted places, e.g. `claims.0.holds`."""
     data = copy.deepcopy(BASE)
-    for place, value in changes.items():
+    for place, value in (changes or {}).items():
         *parents, last = [int(part) if part.isdigit() else part for part in place.split(".")]
         at: Any = data
         for part in parents:
@@ -70,7 +70,7 @@ def spec_data(changes: Changes = {}) -> dict[str, Any]:
     return data
 
 
-def load(folder: Path, changes: Changes = {}, name: str = "x.yaml") -> LoadedSpec:
+def load(folder: Path, changes: Changes | None = None, name: str = "x.yaml") -> LoadedSpec:
     """The changed base, written to a file and read; JSON is YAML."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(json.dumps(spec_data(changes)), encoding="utf-8")
@@ -78,13 +78,19 @@ def load(folder: Path, changes: Changes = {}, name: str = "x.yaml") -> LoadedSpe
 
 
 def plan_of(
-    folder: Path, changes: Changes = {}, *, name: str = "x.yaml", execution: Execution | None = None
+    folder: Path,
+    changes: Changes | None = None,
+    *,
+    name: str = "x.yaml",
+    execution: Execution | None = None,
 ) -> Plan:
     """The plan of the changed base."""
     return compile_plan(load(folder, changes, name), execution)
 
 
-def problems_of(folder: Path, changes: Changes = {}, *, static: bool = False) -> list[Problem]:
+def problems_of(
+    folder: Path, changes: Changes | None = None, *, static: bool = False
+) -> list[Problem]:
     """Everything wrong with the changed base; static: as `check` sees it."""
     loaded = load(folder, changes)
     with pytest.raises(SpecErrors) as caught:

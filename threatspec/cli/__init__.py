@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from threatspec import __version__
+from threatspec.cli._streams import unread_is_no_failure
 from threatspec.errors import ExitCode, ThreatspecError
 
 __all__ = ["cli", "main"]
@@ -52,6 +53,11 @@ class _Verbs(click.Group):
 
             raise click.UsageError(f"unknown verb {name!r}{did_you_mean(name, list(_VERBS))}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with unread_is_no_failure():  # click itself would end with 1, which means REFUTED
+            return super().invoke(ctx)
+        return ExitCode.OK
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,8 +101,6 @@ def _exit_code(arguments: list[str] | None) -> int:
     except ModuleNotFoundError as error:
         _say(_missing(error))
         return ExitCode.RUN
-    except BrokenPipeError:
-        return ExitCode.OK  # the reader of our output is gone; nothing is left to say
     except Exception as error:
         return _unforeseen(error)
 

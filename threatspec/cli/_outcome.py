@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -14,6 +11,7 @@ from rich.console import Console
 from threatspec import api
 from threatspec.campaign import forecast
 from threatspec.claims import exit_code
+from threatspec.cli._streams import unread_is_no_failure
 from threatspec.records import Ledger, Plan
 from threatspec.reports import (
     Details,
@@ -29,7 +27,7 @@ from threatspec.reports import (
     write_atomic,
 )
 
-__all__ = ["announce", "finish", "terminal", "unread_is_no_failure"]
+__all__ = ["announce", "finish", "terminal"]
 
 _FLOPS_PER_CORE = 20e9
 """Assumed floating-point operations per second of one core (float32 training on a common server
@@ -51,15 +49,6 @@ def terminal(*, stderr: bool = False) -> Console:
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")
     return _Terminal(stderr=stderr)
-
-
-@contextmanager
-def unread_is_no_failure() -> Iterator[None]:
-    """Whoever stops reading (`| head`) changes neither what is still done nor the exit code."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def announce(file: Path, as_json: bool, *, out: Path | None = None, runner: str = "local") -> None:

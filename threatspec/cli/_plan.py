@@ -33,7 +33,7 @@ def command(file: Path, as_json: bool) -> int:
     """
     from threatspec import api
     from threatspec.campaign import forecast, require_decidable
-    from threatspec.cli._outcome import unread_is_no_failure
+    from threatspec.cli._streams import unread_is_no_failure
 
     plan = api.plan(file)
     found = forecast(plan)

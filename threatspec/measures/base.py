@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from threatspec.records import Outcome
 from threatspec.registry import Registry
-from threatspec.schema import Model
+from threatspec.schema import Described, Model
 
 __all__ = [
     "BENCHMARKS",
@@ -80,7 +80,7 @@ class Judgement:
     detail: str = ""
 
 
-class JudgeConfig(Model):
+class JudgeConfig(Described):
     """Settings of a judge."""
 
 

@@ -19,6 +19,7 @@ from threatspec.records import (
     TrialStatus,
 )
 from threatspec.runners._graph import TrialGraph
+from threatspec.runners._inputs import check_inputs
 from threatspec.runners._process import Answer, Worker
 from threatspec.runners._profile import LocalProfile
 
@@ -46,11 +47,13 @@ def run_local(
 ) -> dict[str, TrialResult]:
     """Run every trial of the ledger's plan that has no result yet; returns all results.
 
-    Raises ThreatspecError TS-INTERRUPTED on Ctrl-C and TS-DISK-FULL; what was measured is kept.
+    Raises ThreatspecError TS-INTERRUPTED on Ctrl-C, TS-DISK-FULL, and what `check_inputs` raises;
+    what was measured is kept.
     """
     graph = TrialGraph(ledger.plan, ledger.results())
     if graph.finished == graph.total:
         return graph.results
+    check_inputs(ledger.plan, graph.results, spec_folder)
     driver = _Driver(ledger, graph, spec_folder, profile, observer or _Silent())
     ledger.event("run-started", workers=profile.workers, open=graph.total - graph.finished)
     try:

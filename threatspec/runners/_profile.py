@@ -10,12 +10,12 @@ from pydantic import Field
 from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
 from threatspec.loading import load_model
 from threatspec.resources import shipped
-from threatspec.schema import Model
+from threatspec.schema import Described
 
 __all__ = ["LocalProfile", "load_profile"]
 
 
-class LocalProfile(Model):
+class LocalProfile(Described):
     """Worker processes on this machine."""
 
     format: Literal["threatspec/runner/v1"] = Field(default="threatspec/runner/v1", alias="schema")

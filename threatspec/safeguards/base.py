@@ -11,7 +11,7 @@ from pydantic import Field
 
 from threatspec.records import Stream
 from threatspec.registry import Registry
-from threatspec.schema import Model
+from threatspec.schema import Described, Model
 from threatspec.subjects import SubjectCard, WeightTamper
 from threatspec.training import TrainingJob, TrainingPolicy, TrainingRow, Trajectory
 
@@ -27,7 +27,7 @@ class SafetyRow(Model):
     refusal: str = Field(pattern=r"\S")
 
 
-class SafeguardConfig(Model):
+class SafeguardConfig(Described):
     """Settings of a safeguard; units in the descriptions."""
 
 

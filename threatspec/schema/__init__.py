@@ -1,7 +1,7 @@
 """The language as frozen models: spec, access, units, predicates, content ids."""
 
 from threatspec.schema._access import PRESETS, Access, Capability, capabilities
-from threatspec.schema._base import Model, canonical_json, content_id
+from threatspec.schema._base import Described, Model, canonical_json, content_id
 from threatspec.schema._cards import AttackCard, BenchmarkCard, CardSource
 from threatspec.schema._predicate import (
     ARMS,
@@ -50,6 +50,7 @@ __all__ = [
     "Count",
     "DataRole",
     "DataSource",
+    "Described",
     "Expectation",
     "Flops",
     "JudgeUse",

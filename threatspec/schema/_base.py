@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Model", "canonical_json", "content_id"]
+__all__ = ["Described", "Model", "canonical_json", "content_id"]
 
 
 class Model(BaseModel):
@@ -23,10 +23,19 @@ class Model(BaseModel):
         frozen=True,
         strict=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
         validate_default=False,
+        defer_build=True,
     )
     not_evaluated: ClassVar[frozenset[str]] = frozenset()
+
+
+class Described(Model):
+    """A model that people write: its fields carry their docstrings as descriptions.
+
+    Extracting them takes time at import, so records do without.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 def canonical_json(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from threatspec.schema._base import Model
+from threatspec.schema._base import Described
 
 __all__ = ["AttackCard", "BenchmarkCard", "CardSource"]
 
@@ -14,7 +14,7 @@ _WORDS = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
-class CardSource(Model):
+class CardSource(Described):
     """Where a configuration comes from."""
 
     work: Text
@@ -25,7 +25,7 @@ class CardSource(Model):
     """Read in released code, in the paper itself, in somebody else's account, or made by us."""
 
 
-class AttackCard(Model):
+class AttackCard(Described):
     """A preset of an attack: a configuration with its source. The file is `NAME.yaml`."""
 
     format: Annotated[Literal["threatspec/attack-card/v1"], Field(alias="schema")]
@@ -42,7 +42,7 @@ class AttackCard(Model):
     """Knobs of the attack; absent ones are at their defaults."""
 
 
-class BenchmarkCard(Model):
+class BenchmarkCard(Described):
     """What is known of prompts in a JSON Lines file. The file is `NAME.card.yaml`."""
 
     format: Annotated[Literal["threatspec/benchmark-card/v1"], Field(alias="schema")]

@@ -16,7 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from threatspec.schema._access import PRESETS, Access, Capability, capabilities
-from threatspec.schema._base import Model
+from threatspec.schema._base import Described
 from threatspec.schema._predicate import Predicate, PredicateError, parse_predicate
 from threatspec.schema._units import Count, Flops, Share
 
@@ -85,7 +85,7 @@ class Verdict(StrEnum):
     INADMISSIBLE = "INADMISSIBLE"
 
 
-class Subject(Model):
+class Subject(Described):
     """The model a claim is about: base weights + safeguard."""
 
     not_evaluated: ClassVar[frozenset[str]] = frozenset({"safeguards", "build"})
@@ -109,7 +109,7 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-class JudgeUse(Model):
+class JudgeUse(Described):
     """A judge by name, with its settings."""
 
     use: Text
@@ -118,7 +118,7 @@ class JudgeUse(Model):
     """For `keywords`: words or phrases that make the answer `yes`."""
 
 
-class Measure(Model):
+class Measure(Described):
     """What is measured: the share of prompts (or clusters) that a judge answers `yes`."""
 
     not_evaluated: ClassVar[frozenset[str]] = frozenset({"query", "aggregation", "unit", "by"})
@@ -135,7 +135,7 @@ class Measure(Model):
     """When a cluster of prompts counts as `yes`: if any of its prompts is, or only if all are."""
 
 
-class Serving(Model):
+class Serving(Described):
     """How the subject is asked; not part of a measure's identity."""
 
     not_evaluated: ClassVar[frozenset[str]] = frozenset({"bos", "temperature", "top_p", "samples"})
@@ -150,7 +150,7 @@ class Serving(Model):
     """Most tokens of one reply."""
 
 
-class Knowledge(Model):
+class Knowledge(Described):
     """What the adversary knows."""
 
     safeguard: Literal["aware", "unaware"] = "unaware"
@@ -159,7 +159,7 @@ class Knowledge(Model):
     """Whether the adversary knows how success is judged."""
 
 
-class DataSource(Model):
+class DataSource(Described):
     """Rows an adversary may train on. `n` is an upper bound the source must be able to fill."""
 
     not_evaluated: ClassVar[frozenset[str]] = frozenset({"hash", "licence"})
@@ -177,7 +177,7 @@ class DataRole(StrEnum):
     BENIGN = "benign"
 
 
-class Compute(Model):
+class Compute(Described):
     """Compute the adversary may spend: `steps` per run, the rest per pass (search + final run)."""
 
     not_evaluated: ClassVar[frozenset[str]] = frozenset(
@@ -194,7 +194,7 @@ def _use(value: Any) -> Any:
     return {"use": value} if isinstance(value, str) else value
 
 
-class Use(Model):
+class Use(Described):
     """One entry of `attacks:`: a card or kind by name, with overrides of its knobs."""
 
     not_evaluated: ClassVar[frozenset[str]] = frozenset({"chain", "search", "trainer", "rows_per"})
@@ -244,7 +244,7 @@ def _access_names(value: str | tuple[Capability, ...]) -> str | list[str]:
     return value if isinstance(value, str) else [capability.value for capability in value]
 
 
-class Adversary(Model):
+class Adversary(Described):
     """A threat model: goal, intent, access, knowledge, data, compute."""
 
     not_evaluated: ClassVar[frozenset[str]] = frozenset({"limits", "owns"})
@@ -281,7 +281,7 @@ class Adversary(Model):
         return capabilities(self.access)
 
 
-class Seeds(Model):
+class Seeds(Described):
     """How replicates are drawn and what is said over them."""
 
     rule: Annotated[Literal["each"], _later("quantile", "mean")] = "each"
@@ -296,7 +296,7 @@ def _expectation(value: Any) -> Any:
     return {"verdict": value} if isinstance(value, str) else value
 
 
-class Expectation(Model):
+class Expectation(Described):
     """An assertion about the verdict (a ratchet), never a result."""
 
     verdict: Verdict
@@ -312,7 +312,7 @@ def _one_subject(value: Any) -> Any:
     return value
 
 
-class Claim(Model):
+class Claim(Described):
     """A predicate over measures, against an adversary."""
 
     not_evaluated: ClassVar[frozenset[str]] = frozenset(
@@ -350,7 +350,7 @@ class Claim(Model):
         return parse_predicate(text) if text is not None else None
 
 
-class Spec(Model):
+class Spec(Described):
     """One claims file."""
 
     not_evaluated: ClassVar[frozenset[str]] = frozenset(
