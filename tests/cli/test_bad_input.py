@@ -22,7 +22,8 @@ import threatspec.runners._inputs as inputs
 from tests.support.specs import write_benchmark
 from threatspec.api import plan
 from threatspec.cli import main
-from threatspec.records import Execution, Ledger
+from threatspec.records import Attempt, Execution, Ledger, TrialKind, TrialResult, TrialStatus
+from threatspec.runners import TrialGraph
 from threatspec.subjects import describe
 
 CLAIM = """\
@@ -621,13 +622,56 @@ def test_a_model_that_changed_since_it_was_planned_stops_before_anything_runs(
     say: Callable[..., Said], unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = describe("specimen:shallow")
-    monkeypatch.setattr(inputs, "describe", lambda ref: other)
+    monkeypatch.setattr(inputs, "describe", lambda ref, folder: other)
     found = say("resume", unfinished)
     assert found.code == 3
     assert "specimen:deep must be what was planned" in found.err
     assert "run again with another --out [TS-MODEL-DIGEST]" in found.err
     with Ledger.open(unfinished) as ledger:
         assert ledger.attempts() == []
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Iterator[Ledger]:
+    """An unfinished campaign of an attack that trains."""
+    spec = write(tmp_path, changed(*TRAINING))
+    with Ledger.create(tmp_path / "training", plan(spec)) as ledger:
+        yield ledger
+
+
+def attack_of(ledger: Ledger) -> str:
+    return next(t.id for t in ledger.plan.trials.values() if t.kind is TrialKind.ATTACK)
+
+
+def test_tampered_weights_that_were_cleared_away_stop_before_anything_runs(
+    say: Callable[..., Said], training: Ledger
+) -> None:
+    tamper = {"tampers": [{"kind": "weights", "artefact": "art-gone", "form": "dense"}]}
+    result = TrialResult(trial=attack_of(training), status=TrialStatus.DONE, tamper=tamper)
+    training.record(result, Attempt("worker-1", 1.0, 2.0))
+    training.close()
+    found = say("resume", training.folder)
+    assert found.code == 3
+    assert "artefact art-gone must be in" in found.err
+    assert "put it back, or run again with another --out [TS-RECORDS]" in found.err
+    with Ledger.open(training.folder) as ledger:
+        assert len(ledger.attempts()) == 1
+
+
+def test_a_subject_is_not_measured_untouched_in_place_of_an_attack_that_failed(
+    training: Ledger,
+) -> None:
+    attack = attack_of(training)
+    readers = [t.id for t in training.plan.trials.values() if attack in t.needs]
+    failed = TrialResult(trial=attack, status=TrialStatus.ERROR, code="TS-TRIAL-ERROR")
+    resumed = TrialGraph(training.plan, {attack: failed})
+    taken = []
+    while trial := resumed.take(None):
+        taken.append(trial.id)
+        resumed.finish(TrialResult(trial=trial.id, status=TrialStatus.DONE))
+    assert readers
+    assert not set(readers) & set(taken)
+    assert resumed.finished == resumed.total
 
 
 def test_what_has_not_run_is_inconclusive(say: Callable[..., Said], unfinished: Path) -> None:

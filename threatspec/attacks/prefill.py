@@ -57,6 +57,7 @@ class Prefill(Attack):
     says = "starts the reply with the first k tokens of a complying answer"
     needs = (frozenset({Capability.PREFILL}), frozenset({Capability.WEIGHTS_READ}))
     surface = Surface.REQUEST
+    uses_answers = True
     Config = PrefillConfig
 
     def cost(self, subject: SubjectCard, config: PrefillConfig, data: DataCard | None) -> Spend:

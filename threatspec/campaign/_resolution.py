@@ -10,7 +10,7 @@ from threatspec.loading import LoadedSpec
 from threatspec.measures import Benchmark
 from threatspec.records import Arm, Spend
 from threatspec.schema import Adversary, Claim, Spec, Subject
-from threatspec.subjects import SubjectCard, describe
+from threatspec.subjects import SubjectCard, check_reference, describe
 
 __all__ = ["Resolution", "models_of", "resolve"]
 
@@ -65,6 +65,7 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
         _models(found, name, subject, models_must_exist)
     if not found.resolver.problems:
         _offers(found)
+        _answers(found)
         _budgets(found)
     found.resolver.finish()
     return found
@@ -101,11 +102,12 @@ def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) ->
     place: Place = ("subject",) if found.spec.subject else ("subjects", name)
     for arm, ref in models_of(subject).items():
         try:
-            found.cards[ref] = describe(ref)
+            check_reference(ref)
+            if must_exist or ref.startswith("specimen:"):
+                found.cards[ref] = describe(ref, found.loaded.folder)
         except ThreatspecError as error:
-            if must_exist or not ref.startswith(("gguf:", "hf:", "path:")):
-                key = "model" if arm is Arm.DEFENDED else arm.value
-                found.resolver.complain(error.code, error.message, *place, key)
+            key = "model" if arm is Arm.DEFENDED else arm.value
+            found.resolver.complain(error.code, error.message, *place, key)
 
 
 def _offers(found: Resolution) -> None:
@@ -117,6 +119,20 @@ def _offers(found: Resolution) -> None:
                 if lacking:
                     text = f"{resolved.name} needs a subject that offers {', '.join(lacking)}, "
                     found.resolver.complain("TS-ACCESS", text + f"but {ref} does not", *place)
+
+
+def _answers(found: Resolution) -> None:
+    """Attacks that write the start of an answer need benchmarks that know one."""
+    for name, measure in found.spec.measures.items():
+        if all(item.answer for item in found.benchmarks[name].items(measure.split)):
+            continue
+        for claim in found.spec.claims:
+            for resolved, place in _entries(found, claim):
+                if resolved.attack.uses_answers:
+                    text = f"{resolved.name} needs a complying answer to every prompt, but "
+                    text += f"{measure.benchmark} ({measure.split}) has prompts without one"
+                    found.resolver.complain("TS-DATA", text, *place)
+                    return
 
 
 def _budgets(found: Resolution) -> None:

@@ -153,6 +153,9 @@ class Resolver:
         knobs = {**(card.config if card else {}), **use.knobs}
         config, problems = model_problems(attack.Config, knobs, self.loaded, place)
         self.problems += problems
+        if not attack.uses_rows and "rows" in use.model_fields_set:
+            text = f"`rows` is for attacks that train on rows, but {use.use} trains on none"
+            self.complain("TS-DATA", text, *place)
         data = self._data(use, attack, adversary)
         lacking = [role.value for role in _roles(use) if role not in data]
         if attack.uses_rows and lacking:
@@ -189,6 +192,10 @@ class Resolver:
             except ThreatspecError as error:
                 self.complain(error.code, error.message, *place, "from")
                 continue
+            read = [f"{m.benchmark}#{m.split}" for m in self.loaded.spec.measures.values()]
+            if source.source in read:
+                text = f"rows must not be prompts that a measure reads, but {source.source} is read"
+                self.complain("TS-DATA", text, *place, "from")
             if count < source.n:
                 text = f"{source.source} must hold at least {source.n} rows, but has {count}"
                 self.complain("TS-DATA", text, *place, "n")

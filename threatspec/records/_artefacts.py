@@ -47,11 +47,15 @@ class ArtefactStore:
         """The tensors of artefact `name`. Raises ThreatspecError TS-RECORDS if it is not there."""
         from safetensors.torch import load_file
 
-        if not self._path(name).exists():
-            raise ThreatspecError(
-                "TS-RECORDS", f"artefact {name} must be in {self.folder}, but is not"
-            )
+        self.require(name)
         return load_file(self._path(name))
+
+    def require(self, name: str) -> None:
+        """Raises ThreatspecError TS-RECORDS if artefact `name` is not there."""
+        if name not in self:
+            text = f"artefact {name} must be in {self.folder}, but is not; "
+            text += "put it back, or run again with another --out"
+            raise ThreatspecError("TS-RECORDS", text)
 
     def __contains__(self, name: str) -> bool:
         return self._path(name).exists()

@@ -89,7 +89,9 @@ class Executor:
 
             while len(self._subjects) >= self._resident:
                 self._subjects.popitem(last=False)
-            self._subjects[ref] = ResidentSubject.load(ref, threads=self.execution.threads)
+            self._subjects[ref] = ResidentSubject.load(
+                ref, self.spec_folder, threads=self.execution.threads
+            )
         self._subjects.move_to_end(ref)
         return self._subjects[ref]
 

@@ -25,6 +25,9 @@ class TrialGraph:
         for trial in self._open:
             for need in trial.needs:
                 self._readers.setdefault(need, set()).add(trial.id)
+        for result in results.values():
+            if result.status is not TrialStatus.DONE:
+                self._drop_readers(result.trial)
 
     @property
     def total(self) -> int:

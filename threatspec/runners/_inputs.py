@@ -1,32 +1,39 @@
 """What a campaign reads must still be what was planned, however long ago that was.
 
-Looked at once before anything runs, so that a model that was moved or a file that was edited stops
-a run with nothing recorded, instead of failing trial by trial or being measured as another one.
+Looked at once before anything runs, so that a model that was moved, a file that was edited or
+weights that were cleared away stop a run with nothing recorded, instead of failing trial by trial
+for good or being measured as something else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 
 from threatspec.errors import ThreatspecError
 from threatspec.measures import benchmark
-from threatspec.records import Plan, Trial
+from threatspec.records import ArtefactStore, Plan, Trial, TrialResult
 from threatspec.subjects import describe
 
 __all__ = ["check_inputs"]
 
 
-def check_inputs(plan: Plan, done: Collection[str], spec_folder: Path) -> None:
-    """Compare the models and benchmarks of all trials that are not `done` with the plan.
+def check_inputs(
+    plan: Plan, results: Mapping[str, TrialResult], store: ArtefactStore, spec_folder: Path
+) -> None:
+    """Look at all that the trials without a result will read.
 
-    Raises ThreatspecError: TS-MODEL-MISSING, TS-MODEL-DIGEST, TS-FILE-MISSING or TS-DATA.
+    Raises ThreatspecError: TS-MODEL-MISSING, TS-MODEL-DIGEST, TS-FILE-MISSING, TS-DATA, or
+    TS-RECORDS for tampered weights that are gone.
     """
-    trials = [trial for trial in plan.trials.values() if trial.id not in done]
+    trials = [trial for trial in plan.trials.values() if trial.id not in results]
     for ref in dict.fromkeys(trial.subject for trial in trials):
-        _require(plan, ref, describe(ref).digest, "TS-MODEL-DIGEST")
+        _require(plan, ref, describe(ref, spec_folder).digest, "TS-MODEL-DIGEST")
     for name in dict.fromkeys(name for trial in trials for name in _benchmarks(trial)):
         _require(plan, name, benchmark(name, spec_folder).digest, "TS-DATA")
+    for need in dict.fromkeys(need for trial in trials for need in trial.needs if need in results):
+        for artefact in results[need].artefacts:
+            store.require(artefact)
 
 
 def _benchmarks(trial: Trial) -> list[str]:
@@ -38,6 +45,6 @@ def _require(plan: Plan, name: str, found: str, code: str) -> None:
     if found != planned:
         raise ThreatspecError(
             code,
-            f"{name} must be what was planned ({planned[:16]}), but is {found[:16]} now; "
+            f"{name} must be what was planned ({planned[:24]}), but is {found[:24]} now; "
             "put it back, or run again with another --out",
         )

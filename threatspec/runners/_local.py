@@ -53,8 +53,8 @@ def run_local(
     graph = TrialGraph(ledger.plan, ledger.results())
     if graph.finished == graph.total:
         return graph.results
-    check_inputs(ledger.plan, graph.results, spec_folder)
     driver = _Driver(ledger, graph, spec_folder, profile, observer or _Silent())
+    check_inputs(ledger.plan, graph.results, driver.store, spec_folder)
     ledger.event("run-started", workers=profile.workers, open=graph.total - graph.finished)
     try:
         driver.run()

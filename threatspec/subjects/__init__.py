@@ -2,7 +2,7 @@
 
 from threatspec.subjects._card import Offer, SubjectCard
 from threatspec.subjects._fetch import FETCHABLE, fetch_model, is_fetched
-from threatspec.subjects._locate import describe, locate
+from threatspec.subjects._locate import check_reference, describe, locate
 from threatspec.subjects._request import Request
 from threatspec.subjects._tampers import (
     DataPoison,
@@ -24,6 +24,7 @@ __all__ = [
     "SubjectCard",
     "Tamper",
     "WeightTamper",
+    "check_reference",
     "describe",
     "fetch_model",
     "is_fetched",

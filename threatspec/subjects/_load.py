@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["load_model", "specimen_model"]
 
 
-def load_model(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(ref: str, folder: Path = Path()) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model in float32 and its tokenizer. Raises ThreatspecError TS-MODEL-MISSING."""
-    place = locate(ref)
+    place = locate(ref, folder)
     return _specimen(place) if ref.startswith("specimen:") else _folder(place)
 
 

@@ -20,7 +20,7 @@ from threatspec.subjects._fetch import FETCHABLE, fetched_folder
 from threatspec.subjects.specimens import SPECIMENS, specimen_weights
 from threatspec.subjects.specimens._config import specimen_config, specimen_digest
 
-__all__ = ["describe", "locate"]
+__all__ = ["check_reference", "describe", "locate"]
 
 _IDENTITY = (
     *("*.safetensors", "config.json", "tokenizer*.json", "chat_template*", "special_tokens*"),
@@ -29,41 +29,54 @@ _IDENTITY = (
 _LANGUAGE_MODEL = frozenset({Offer.TEXT, Offer.LOGITS, Offer.GRADIENTS, Offer.TRAINING})
 
 
-def locate(ref: str) -> Path:
-    """Folder of a model, or the weights file of a specimen.
+def locate(ref: str, folder: Path = Path()) -> Path:
+    """Folder of a model, or the weights file of a specimen; `path:` is relative to `folder`.
 
     Raises ThreatspecError TS-MODEL-MISSING with what can be done.
     """
-    kind, colon, name = ref.partition(":")
-    if not colon or kind not in _FINDERS:
-        raise _missing(
-            f"a model must be one of {', '.join(f'{k}:...' for k in _FINDERS)}, but got {ref!r}"
-        )
-    return _FINDERS[kind](name)
+    kind, name = _checked(ref)
+    return _FINDERS[kind](folder / name if kind == "path" else name)
 
 
-def describe(ref: str) -> SubjectCard:
-    """Size and identity of a model, read from its files.
+def check_reference(ref: str) -> None:
+    """What can be said of a reference alone. Raises ThreatspecError TS-MODEL-MISSING."""
+    _checked(ref)
+
+
+def describe(ref: str, folder: Path = Path()) -> SubjectCard:
+    """Size and identity of a model, read from its files; `path:` is relative to `folder`.
 
     Raises ThreatspecError TS-MODEL-MISSING or TS-MODEL-DIGEST.
     """
-    place = locate(ref)
+    place = locate(ref, folder)
     if ref.startswith("specimen:"):
         return _specimen_card(ref, place)
     return _folder_card(ref, place)
 
 
+def _checked(ref: str) -> tuple[str, str]:
+    """Kind and name of a well-formed reference."""
+    kind, colon, name = ref.partition(":")
+    if not colon or kind not in _FINDERS:
+        kinds = ", ".join(f"{known}:..." for known in _FINDERS)
+        raise _missing(f"a model must be one of {kinds}, but got {ref!r}")
+    known = {"specimen": sorted(SPECIMENS), "gguf": sorted(FETCHABLE)}.get(kind)
+    if known is not None and name not in known:
+        raise _missing(f"unknown {kind} model {name!r}{did_you_mean(name, known)}")
+    if kind == "hf" and not all(name.partition("@")):
+        raise _missing(f"hf: must name a revision (hf:REPO@REVISION), but got {name!r}")
+    return kind, name
+
+
 def _specimen(name: str) -> Path:
-    if name not in SPECIMENS:
-        raise _missing(f"unknown specimen {name!r}{did_you_mean(name, sorted(SPECIMENS))}")
     weights = specimen_weights(name)
     if not weights.is_file():
         raise _missing(f"specimen:{name} must lie in {weights}; rebuild it with `make specimens`")
     return weights
 
 
-def _folder(name: str) -> Path:
-    return _with_weights(f"path:{name}", Path(name).expanduser())
+def _folder(place: Path) -> Path:
+    return _with_weights("path:", place.expanduser())
 
 
 def _with_weights(ref: str, folder: Path) -> Path:
@@ -76,8 +89,6 @@ def _with_weights(ref: str, folder: Path) -> Path:
 
 
 def _gguf(name: str) -> Path:
-    if name not in FETCHABLE:
-        raise _missing(f"unknown model {name!r}{did_you_mean(name, sorted(FETCHABLE))}")
     folder = fetched_folder(name)
     if not (folder / "config.json").is_file():
         raise _missing(f"gguf:{name} is not there; get it with: threatspec models fetch {name}")
@@ -86,8 +97,6 @@ def _gguf(name: str) -> Path:
 
 def _hub(name: str) -> Path:
     repository, _, revision = name.partition("@")
-    if not revision:
-        raise _missing(f"hf: must name a revision (hf:REPO@REVISION), but got {name!r}")
     from huggingface_hub import snapshot_download
 
     patterns = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model"]
@@ -99,7 +108,7 @@ def _hub(name: str) -> Path:
     return _with_weights(f"hf:{name}", Path(place))
 
 
-_FINDERS: dict[str, Callable[[str], Path]] = {
+_FINDERS: dict[str, Callable[[Any], Path]] = {
     "specimen": _specimen,
     "path": _folder,
     "gguf": _gguf,

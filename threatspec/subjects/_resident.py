@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,11 +39,14 @@ class ResidentSubject:
         self.tokenizer = tokenizer
 
     @classmethod
-    def load(cls, ref: str, *, threads: int = 1) -> ResidentSubject:
-        """Load model `ref`. Raises ThreatspecError TS-MODEL-MISSING or TS-MODEL-DIGEST."""
+    def load(cls, ref: str, folder: Path = Path(), *, threads: int = 1) -> ResidentSubject:
+        """Load model `ref`; `path:` is relative to `folder`.
+
+        Raises ThreatspecError TS-MODEL-MISSING or TS-MODEL-DIGEST.
+        """
         torch.set_num_threads(threads)
-        card = describe(ref)
-        model, tokenizer = load_model(ref)
+        card = describe(ref, folder)
+        model, tokenizer = load_model(ref, folder)
         return cls(card, model.eval(), tokenizer)
 
     @property
