@@ -194,6 +194,16 @@ def greedy(subject: ResidentSubject, request: Request, most: int) -> str:
     return str(subject.tokenizer.decode(ids[start:], skip_special_tokens=True)).strip()
 
 
+def test_a_folder_is_looked_for_beside_the_file_that_names_it(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = describe(f"path:{tiny}").digest
+    monkeypatch.setenv("HOME", str(tiny.parent))
+    for name, beside in (("tiny", tiny.parent), ("~/tiny", Path("/else")), (tiny, Path("/else"))):
+        assert describe(f"path:{name}", beside).digest == digest
+    refused("TS-MODEL-MISSING", describe, "path:tiny", tiny)
+
+
 def test_a_folders_own_ideas_of_decoding_are_not_followed(tiny: Path) -> None:
     def replies() -> list[str]:
         subject = ResidentSubject.load(f"path:{tiny}")

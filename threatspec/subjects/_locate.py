@@ -35,7 +35,7 @@ def locate(ref: str, folder: Path = Path()) -> Path:
     Raises ThreatspecError TS-MODEL-MISSING with what can be done.
     """
     kind, name = _checked(ref)
-    return _FINDERS[kind](folder / name if kind == "path" else name)
+    return _FINDERS[kind](folder / Path(name).expanduser() if kind == "path" else name)
 
 
 def check_reference(ref: str) -> None:
@@ -76,7 +76,7 @@ def _specimen(name: str) -> Path:
 
 
 def _folder(place: Path) -> Path:
-    return _with_weights("path:", place.expanduser())
+    return _with_weights("path:", place)
 
 
 def _with_weights(ref: str, folder: Path) -> Path:
