@@ -15,7 +15,7 @@ __all__ = ["CODES", "ExitCode", "Problem", "SpecErrors", "ThreatspecError", "did
 
 
 class ExitCode(IntEnum):
-    """What a process ends with (design section 8)."""
+    """What a process ends with (docs/design/verdicts.md)."""
 
     OK = 0
     """Every claim is as its ``expect`` says, or SUPPORTED where it has none."""

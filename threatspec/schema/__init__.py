@@ -1,8 +1,17 @@
 """The language as frozen models: spec, access, units, predicates, content ids."""
 
 from threatspec.schema._access import PRESETS, Access, Capability, capabilities
+from threatspec.schema._adversary import (
+    Adversary,
+    Compute,
+    DataRole,
+    DataSource,
+    Knowledge,
+    Use,
+)
 from threatspec.schema._base import Described, Model, canonical_json, content_id
 from threatspec.schema._cards import AttackCard, BenchmarkCard, CardSource
+from threatspec.schema._claim import Claim, Expectation, Seeds, Verdict
 from threatspec.schema._predicate import (
     ARMS,
     Binary,
@@ -15,23 +24,8 @@ from threatspec.schema._predicate import (
     operands,
     parse_predicate,
 )
-from threatspec.schema._spec import (
-    Adversary,
-    Claim,
-    Compute,
-    DataRole,
-    DataSource,
-    Expectation,
-    JudgeUse,
-    Knowledge,
-    Measure,
-    Seeds,
-    Serving,
-    Spec,
-    Subject,
-    Use,
-    Verdict,
-)
+from threatspec.schema._spec import Spec
+from threatspec.schema._subject import JudgeUse, Measure, Serving, Subject
 from threatspec.schema._units import Count, Flops, Share, parse_quantity
 
 __all__ = [

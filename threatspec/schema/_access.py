@@ -1,4 +1,4 @@
-"""Access: what an adversary can touch. Adversaries compare by set inclusion (design section 3)."""
+"""Access: what an adversary can touch. Adversaries compare by set inclusion."""
 
 from __future__ import annotations
 

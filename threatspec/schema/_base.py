@@ -14,7 +14,7 @@ __all__ = ["Described", "Model", "canonical_json", "content_id"]
 class Model(BaseModel):
     """Frozen, strict, finite; unknown fields are errors.
 
-    ``not_evaluated`` names fields of the language (design section 3) that this version does not
+    ``not_evaluated`` names fields of the language that this version does not
     evaluate: writing one is the error TS-NOT-EVALUATED, never a silent pass.
     """
 

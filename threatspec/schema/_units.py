@@ -1,6 +1,6 @@
 """Quantities with units, parsed once: ``1e18 FLOP``, ``20 USD``, ``10 examples``, ``5 %``.
 
-A bare number is in the unit its key names (design section 3), and only units of that kind may be
+A bare number is in the unit its key names, and only units of that kind may be
 written: ``steps: 10 examples`` is an error.
 """
 

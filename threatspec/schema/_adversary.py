@@ -1,0 +1,146 @@
+"""Who attacks: goal, access, knowledge, data, compute, attacks."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
+
+from threatspec.schema._access import PRESETS, Access, Capability, capabilities
+from threatspec.schema._base import Described
+from threatspec.schema._fields import Text, complaint
+from threatspec.schema._units import Count, Flops
+
+__all__ = ["Adversary", "Compute", "DataRole", "DataSource", "Knowledge", "Use"]
+
+
+class Knowledge(Described):
+    """What the adversary knows."""
+
+    safeguard: Literal["aware", "unaware"] = "unaware"
+    """Whether the adversary knows which safeguard is used."""
+    judge: Literal["aware", "unaware"] = "unaware"
+    """Whether the adversary knows how success is judged."""
+
+
+class DataSource(Described):
+    """Rows an adversary may train on. `n` is an upper bound the source must be able to fill."""
+
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"hash", "licence"})
+
+    n: Annotated[Count, Field(ge=1)]
+    """How many rows at most."""
+    source: Annotated[Text, Field(alias="from")]
+    """`BENCHMARK#SPLIT`, for example `specimen/restricted#attack_train`."""
+
+
+class DataRole(StrEnum):
+    """What training rows are to the adversary."""
+
+    HARMFUL = "harmful"
+    BENIGN = "benign"
+
+
+class Compute(Described):
+    """Compute the adversary may spend: `steps` per run, the rest per pass (search + final run)."""
+
+    not_evaluated: ClassVar[frozenset[str]] = frozenset(
+        {"configurations", "gpu_hours", "usd", "queries", "rows"}
+    )
+
+    steps: Count | None = None
+    """Optimiser steps of one run."""
+    flops: Flops | None = None
+    """Floating-point operations of one pass of the adversary."""
+
+
+def _use(value: Any) -> Any:
+    return {"use": value} if isinstance(value, str) else value
+
+
+class Use(Described):
+    """One entry of `attacks:`: a card or kind by name, with overrides of its knobs."""
+
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"chain", "search", "trainer", "rows_per"})
+
+    use: Text
+    """Name of an attack card or kind (`threatspec list attacks`)."""
+    rows: Literal["harmful", "benign", "mix"] = "harmful"
+    """Which of the adversary's data a training attack uses."""
+    knobs: dict[str, Any] = Field(default_factory=dict)
+    """Overrides; written beside `use`, each is a knob of the attack."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "knobs" in value:
+            return value
+        if "chain" in value and "use" not in value:
+            text = "chains of attacks are not evaluated by this version"
+            raise complaint("not_evaluated", "TS-NOT-EVALUATED", text, field="chain")
+        own = {"use", "rows"} | cls.not_evaluated
+        knobs = {k: v for k, v in value.items() if k not in own}
+        return {**{k: v for k, v in value.items() if k in own}, "knobs": knobs}
+
+
+def _access(value: Any) -> str | tuple[Capability, ...]:
+    if isinstance(value, str):
+        if value not in PRESETS:
+            text = f"access must be a preset or a list of capabilities, but got {value!r}"
+            raise complaint("access", "TS-UNKNOWN-NAME", text, name=value, known=list(PRESETS))
+        return value
+    if not isinstance(value, (list, tuple)) or not value:
+        text = f"access must be a preset ({', '.join(PRESETS)}) or a list of capabilities"
+        raise complaint("access", "TS-WRONG-TYPE", text)
+    return tuple(_capability(name, index) for index, name in enumerate(value))
+
+
+def _capability(name: Any, index: int) -> Capability:
+    known = [capability.value for capability in Capability]
+    if isinstance(name, str) and name in known:
+        return Capability(name)
+    text = f"access must list capabilities, but got {name!r}"
+    more = {"index": index, "name": str(name), "known": known}
+    raise complaint("access", "TS-UNKNOWN-NAME", text, **more)
+
+
+def _access_names(value: str | tuple[Capability, ...]) -> str | list[str]:
+    return value if isinstance(value, str) else [capability.value for capability in value]
+
+
+class Adversary(Described):
+    """A threat model: goal, intent, access, knowledge, data, compute."""
+
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"limits", "owns"})
+
+    goal: Text
+    """What the adversary is after, in plain words."""
+    intent: Literal["none", "careless", "malicious"] = "malicious"
+    """`none` is benign use: it still needs access, data and budget."""
+    access: Annotated[
+        str | tuple[Capability, ...],
+        PlainValidator(
+            _access,
+            json_schema_input_type=Literal[
+                "chat-api", "completion-api", "finetuning-api", "open-weights", "data-supplier"
+            ]
+            | tuple[Capability, ...],
+        ),
+        PlainSerializer(_access_names),
+    ]
+    """A preset (`chat-api`, `completion-api`, `finetuning-api`, `open-weights`, `data-supplier`)
+    or a list of capabilities."""
+    knowledge: Knowledge = Knowledge()
+    """What the adversary knows."""
+    data: dict[DataRole, DataSource] = Field(default_factory=dict)
+    """Rows by role: `harmful`, `benign`."""
+    compute: Compute = Compute()
+    """What may be spent."""
+    attacks: tuple[Annotated[Use, BeforeValidator(_use)], ...] | None = None
+    """Cards or kinds; absent = every card that access, data and compute admit."""
+
+    @property
+    def capabilities(self) -> Access:
+        """The set of capabilities meant by `access`."""
+        return capabilities(self.access)

@@ -1,0 +1,72 @@
+"""What a claim is about, what is measured of it, and how it is asked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from threatspec.schema._base import Described
+from threatspec.schema._fields import Text, as_tuple
+from threatspec.schema._units import Count
+
+__all__ = ["JudgeUse", "Measure", "Serving", "Subject"]
+
+
+class Subject(Described):
+    """The model a claim is about: base weights + safeguard."""
+
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"safeguards", "build"})
+
+    model: Text
+    """Where the weights are: `specimen:NAME`, `path:FOLDER`, `gguf:NAME` (fetched by `threatspec
+    models fetch NAME`) or `hf:REPO@REVISION`."""
+    undefended: Text | None = None
+    """The same weights without the safeguard: the ceiling of attacks and the base of utility."""
+    control: Text | None = None
+    """A subject that is safe untouched and must break, which shows that the attack is alive."""
+
+
+def _judge(value: Any) -> Any:
+    return {"use": value} if isinstance(value, str) else value
+
+
+class JudgeUse(Described):
+    """A judge by name, with its settings."""
+
+    use: Text
+    """Name of a judge (`threatspec list judges`)."""
+    any_of: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
+    """For `keywords`: words or phrases that make the answer `yes`."""
+
+
+class Measure(Described):
+    """What is measured: the share of prompts (or clusters) that a judge answers `yes`."""
+
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"query", "aggregation", "unit", "by"})
+
+    benchmark: Text
+    """Name of a benchmark (`threatspec list benchmarks`), or `file:PATH.jsonl` with a card."""
+    judge: Annotated[JudgeUse, BeforeValidator(_judge)]
+    """Decides whether one response counts: a name, or a mapping with `use`."""
+    split: Literal["attack_train", "attack_dev", "test"] = "test"
+    """Which prompts are read."""
+    span: Literal["continuation", "all"] = "continuation"
+    """What the judge sees: the subject's own words, or attacker-written words as well."""
+    cluster: Literal["any", "all"] = "any"
+    """When a cluster of prompts counts as `yes`: if any of its prompts is, or only if all are."""
+
+
+class Serving(Described):
+    """How the subject is asked; not part of a measure's identity."""
+
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"bos", "temperature", "top_p", "samples"})
+
+    template: Literal["native", "none"] = "native"
+    """`native`: the model's own chat template; `none`: the bare prompt."""
+    system: str | None = Field(default=None, max_length=4000)
+    """System prompt; absent = the template's own default."""
+    decoding: Literal["greedy"] = "greedy"
+    """How tokens are chosen."""
+    max_tokens: Annotated[Count, Field(ge=1, le=4096)] = 16
+    """Most tokens of one reply."""
