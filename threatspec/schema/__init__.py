@@ -23,6 +23,8 @@ from threatspec.schema._predicate import (
     Term,
     operands,
     parse_predicate,
+    rewrite,
+    unparse,
 )
 from threatspec.schema._spec import Spec
 from threatspec.schema._subject import JudgeUse, Measure, Serving, Subject
@@ -69,4 +71,6 @@ __all__ = [
     "operands",
     "parse_predicate",
     "parse_quantity",
+    "rewrite",
+    "unparse",
 ]

@@ -7,16 +7,16 @@
     sum        := product (("+" | "-") product)*
     product    := atom (("*" | "/") atom)*
     atom       := NUMBER ["%"] | operand | "(" sum ")" | "-" atom
-    operand    := [ARM "."] MEASURE
+    operand    := [ARM "."] MEASURE ["[" KEY "=" VALUE "]"]
 
 ``ARM`` is ``undefended``, ``control`` or ``before`` (the subject itself, untouched); without one
-the measure is read where the predicate is read.
+the measure is read where the predicate is read. ``[category=fire]`` reads the prompts of one slice.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 __all__ = [
@@ -30,6 +30,8 @@ __all__ = [
     "Term",
     "operands",
     "parse_predicate",
+    "rewrite",
+    "unparse",
 ]
 
 ARMS = ("before", "control", "undefended")
@@ -37,6 +39,9 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:\s*%)?)"
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z_][A-Za-z0-9_-]*)?)"
     r"|(?P<op><=|>=|<|>|\+|-|\*|/|\(|\)|\[))"
+)
+_SLICE = re.compile(
+    r"\s*\[\s*(?P<key>[A-Za-z_][A-Za-z0-9_-]*)\s*=\s*(?P<value>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*\]"
 )
 
 
@@ -65,9 +70,16 @@ class Operand:
     measure: str
     arm: str
     column: int
+    slice: str = ""
+    """`KEY=VALUE`, or "" for all prompts."""
+
+    @property
+    def reading(self) -> str:
+        """What is read, wherever: `asr`, or `asr[category=fire]`."""
+        return f"{self.measure}[{self.slice}]" if self.slice else self.measure
 
     def __str__(self) -> str:
-        return f"{self.arm}.{self.measure}" if self.arm else self.measure
+        return f"{self.arm}.{self.reading}" if self.arm else self.reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +138,46 @@ def parse_predicate(text: str) -> Predicate:
     if parser.kind:
         raise PredicateError(f"expected 'and' or the end, but got {parser.text!r}", parser.column)
     return Predicate(tuple(comparisons), " ".join(text.split()))
+
+
+def unparse(node: Predicate | Comparison | Term) -> str:
+    """Text that parses to ``node`` again; numbers are written so that nothing is lost."""
+    match node:
+        case Number(value):
+            return repr(value) if value >= 0 else f"(0 - {-value!r})"
+        case Operand():
+            return str(node)
+        case Binary(op, left, right):
+            return f"({unparse(left)} {op} {unparse(right)})"
+        case Comparison(op, left, right):
+            return f"{_bare(unparse(left))} {op} {_bare(unparse(right))}"
+        case Predicate(comparisons):
+            return " and ".join(map(unparse, comparisons))
+
+
+def _bare(text: str) -> str:
+    """Without the parentheses around the whole."""
+    depth = 0
+    for index, letter in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if depth == 0:
+            return text[1:-1] if letter == ")" and index == len(text) - 1 else text
+    return text
+
+
+def rewrite(comparison: Comparison, change: Callable[[Operand], Term]) -> Comparison:
+    """``comparison`` with every operand replaced by what ``change`` makes of it."""
+    left, right = _rewritten(comparison.left, change), _rewritten(comparison.right, change)
+    return Comparison(comparison.op, left, right, comparison.column)
+
+
+def _rewritten(term: Term, change: Callable[[Operand], Term]) -> Term:
+    match term:
+        case Operand():
+            return change(term)
+        case Binary(op, left, right, column):
+            return Binary(op, _rewritten(left, change), _rewritten(right, change), column)
+    return term
 
 
 class _Parser:
@@ -223,11 +275,17 @@ class _Parser:
             raise PredicateError(
                 f"the arm must be one of {', '.join(ARMS)}, but got {arm!r}", column
             )
+        if self.source[self.end :].lstrip().startswith("["):
+            return Operand(measure, arm, column, self.slice())
         self.advance()
-        if self.text == "[":
-            raise PredicateError(
-                "slices of a measure are not evaluated by this version",
-                self.column,
-                "TS-NOT-EVALUATED",
-            )
         return Operand(measure, arm, column)
+
+    def slice(self) -> str:
+        """`[KEY=VALUE]` behind the current token, which is read as well."""
+        match = _SLICE.match(self.source, self.end)
+        if match is None:
+            column = self.source.index("[", self.end)
+            raise PredicateError("a slice must be [KEY=VALUE], for example [category=fire]", column)
+        self.end = match.end()
+        self.advance()
+        return f"{match['key']}={match['value']}"
