@@ -12,6 +12,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 CONTENT = ("attacks", "claims", "reports/templates", "runners")
+FILES = ("constraints.txt", "docs/errors.md")
 
 
 class BuildWithContent(build_py):
@@ -23,6 +24,10 @@ class BuildWithContent(build_py):
             for folder in CONTENT:
                 target = Path(self.build_lib) / "threatspec" / "_data" / folder
                 shutil.copytree(folder, target, dirs_exist_ok=True)
+            for file in FILES:
+                target = Path(self.build_lib) / "threatspec" / "_data" / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
 
 
 setup(cmdclass={"build_py": BuildWithContent})

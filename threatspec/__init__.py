@@ -8,6 +8,7 @@
     ts.check(spec)                             # static: names, access, budgets
     plan = ts.plan(spec)                       # every cell and trial, before anything runs
     outcome = ts.run(spec)                     # the campaign and its verdicts
+    ts.expect(outcome).claim("my-claim").is_supported()
 
 Importing the package is cheap: rooms are imported when a name of theirs is first used.
 """
@@ -18,10 +19,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from threatspec._expect import expect
     from threatspec.api import check, load, plan, run
     from threatspec.errors import SpecErrors, ThreatspecError
 
-__all__ = ["SpecErrors", "ThreatspecError", "__version__", "check", "load", "plan", "run"]
+__all__ = [
+    "SpecErrors",
+    "ThreatspecError",
+    "__version__",
+    "check",
+    "expect",
+    "load",
+    "plan",
+    "run",
+]
 
 __version__ = "0.1.0"
 
@@ -29,6 +40,7 @@ _HOMES = {
     "SpecErrors": "threatspec.errors",
     "ThreatspecError": "threatspec.errors",
     "check": "threatspec.api",
+    "expect": "threatspec._expect",
     "load": "threatspec.api",
     "plan": "threatspec.api",
     "run": "threatspec.api",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +99,7 @@ def resume(
 def evidence(folder: str | Path) -> Evidence:
     """What the campaign in `folder` has measured so far."""
     with Ledger.open(Path(folder)) as ledger:
-        return gather(ledger.plan, ledger.results())
+        return gather(ledger.plan, ledger.results(), at=_answered(ledger))
 
 
 def verdict(folder: str | Path) -> CampaignVerdict:
@@ -115,6 +116,12 @@ def _loaded(spec: LoadedSpec | str | Path) -> LoadedSpec:
     return spec if isinstance(spec, LoadedSpec) else load(spec)
 
 
+def _answered(ledger: Ledger) -> date | None:
+    """Day as of which a finished campaign is answered, whenever it is read; None: not finished."""
+    finished = ledger.events("run-finished")
+    return datetime.fromtimestamp(finished[-1]["at"], UTC).date() if finished else None
+
+
 def _profile(runner: str | LocalProfile) -> LocalProfile:
     from threatspec.runners import load_profile
 
@@ -127,5 +134,5 @@ def _finish(
     from threatspec.runners import run_local
 
     results = run_local(ledger, spec_folder, profile, observer)
-    found = gather(ledger.plan, results)
+    found = gather(ledger.plan, results, at=_answered(ledger))
     return Outcome(ledger.folder, found, decide(found))

@@ -9,7 +9,7 @@ __all__ = ["shipped"]
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def shipped(folder: str) -> Path:
-    """The folder of shipped content called ``folder`` ("attacks", "claims", "reports", ...)."""
-    packaged = _PACKAGE / "_data" / folder
-    return packaged if packaged.is_dir() else _PACKAGE.parent / folder
+def shipped(name: str) -> Path:
+    """The folder or file of shipped content called ``name`` ("attacks", "docs/errors.md", ...)."""
+    packaged = _PACKAGE / "_data" / name
+    return packaged if packaged.exists() else _PACKAGE.parent / name

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit import test_reports as made
 from threatspec.records import Ledger
 from threatspec.reports import collect, render_html
 
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+UNFOLD = """() => {
+  document.querySelectorAll('details').forEach(d => { d.open = true; });
+  document.querySelectorAll('.claim').forEach(c => { c.style.contentVisibility = 'visible'; });
+}"""
 CONTRAST = """() => {
   const parse = c => c.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
@@ -37,7 +40,7 @@ CONTRAST = """() => {
   };
   return [...document.querySelectorAll('body *')]
     .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
-    .filter(e => e.checkVisibility() && !e.closest('.skip, svg'))
+    .filter(e => e.checkVisibility() && !e.closest('.skip, svg, script, style'))
     .map(e => {
       const [a, b] = [light(parse(getComputedStyle(e).color)), light(paper(e))];
       return [(Math.max(a, b) + .05) / (Math.min(a, b) + .05), e.textContent.slice(0, 40)];
@@ -46,25 +49,8 @@ CONTRAST = """() => {
 }"""
 
 
-def _made() -> ModuleType:
-    """The campaign that the unit tests make up; test folders are no packages."""
-    path = Path(__file__).parents[1] / "unit" / "test_reports.py"
-    spec = importlib.util.spec_from_file_location("made_reports", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["made_reports"] = module  # its dataclasses and models look themselves up here
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def made() -> ModuleType:
-    return _made()
-
-
-@pytest.fixture(scope="module")
-def report(made: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report whose model output and sentences are hostile."""
     folder = tmp_path_factory.mktemp("report")
     campaign = made.a_campaign(reply=made.HOSTILE)
@@ -112,7 +98,7 @@ def opened(request: pytest.FixtureRequest, browser: Browser, report: Path) -> It
     page.close()
 
 
-def test_a_reader_sees_every_verdict_in_plain_words(opened: Opened, made: Any) -> None:
+def test_a_reader_sees_every_verdict_in_plain_words(opened: Opened) -> None:
     rows = opened.page.locator("table.verdicts tbody tr")
     assert rows.count() == 5
     for index, verdict in enumerate(made.Verdict):
@@ -128,15 +114,19 @@ def test_a_reader_sees_every_verdict_in_plain_words(opened: Opened, made: Any) -
 def test_the_witness_stands_only_where_a_claim_is_refuted(opened: Opened) -> None:
     assert opened.page.locator(".witness").count() == 1
     witness = opened.page.locator("#claim-refuted .witness")
+    opened.page.evaluate(UNFOLD)  # what is far away is not rendered
     assert witness.is_visible()
     assert "of 120 prompts" in witness.inner_text()
     assert "100 optimiser steps, 320 billion floating-point operations" in witness.inner_text()
 
 
 def test_hostile_output_is_shown_as_text_and_does_nothing(opened: Opened) -> None:
-    reply = opened.page.locator("details[open] pre.hostile", has_text="<script>").first
+    opened.page.locator("#claim-refuted details.asked > summary").click()
+    reply = opened.page.locator("#claim-refuted pre.hostile", has_text="<script>").first
+    assert reply.is_visible()
     assert "\\x1b[2J" in reply.inner_text()
-    assert opened.page.locator("script, img, iframe").count() == 0
+    assert opened.page.locator("img, iframe, form, link").count() == 0
+    assert opened.page.locator("script").count() == 1
     assert opened.complaints == []
 
 
@@ -147,12 +137,12 @@ def test_the_page_needs_no_network(opened: Opened) -> None:
 @pytest.mark.parametrize("width", [1280, 768, 390])
 def test_nothing_overflows_sideways(opened: Opened, width: int) -> None:
     opened.page.set_viewport_size({"width": width, "height": 900})
-    for details in opened.page.locator("details").all():
-        details.evaluate("d => d.open = true")
+    opened.page.evaluate(UNFOLD)
     assert opened.page.evaluate(OVERFLOW) <= 0
 
 
 def test_text_stands_out_from_what_is_behind_it(opened: Opened) -> None:
+    opened.page.evaluate(UNFOLD)
     assert opened.page.evaluate(CONTRAST) == []
 
 
@@ -160,3 +150,130 @@ def test_links_lead_to_the_claims(opened: Opened) -> None:
     opened.page.locator("table.verdicts a").nth(1).click()
     assert opened.page.url.endswith("#claim-refuted")
     assert opened.page.locator("#claim-refuted h2").is_visible()
+
+
+# Filter, sort, keyboard
+
+
+def shown(page: Page, table: str = "table.verdicts") -> list[str]:
+    rows = page.locator(f"{table} tbody tr:visible")
+    return [row.split("\t")[0] for row in rows.all_inner_texts()]
+
+
+def badges(page: Page) -> list[str]:
+    return page.locator("table.verdicts tbody tr:visible .badge").all_inner_texts()
+
+
+def test_the_verdicts_are_filtered_by_text_and_by_choice(opened: Opened) -> None:
+    page = opened.page
+    tools = page.get_by_role("group", name="Filter: claims")
+    tools.get_by_label("Find claims").fill("(REFUTED)")
+    assert badges(page) == ["REFUTED"]
+    assert tools.get_by_role("status").inner_text() == "1 of 5 claims"
+    tools.get_by_label("Find claims").fill("")
+    tools.get_by_label("As expected?").select_option("as expected")
+    assert badges(page) == ["SUPPORTED", "REFUTED"]
+    tools.get_by_label("Verdict").select_option("VACUOUS")
+    assert badges(page) == []
+    assert opened.complaints == []
+
+
+def test_a_column_is_sorted_by_keyboard_and_says_so(opened: Opened) -> None:
+    page = opened.page
+    head = page.get_by_role("columnheader", name="Verdict")
+    head.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert badges(page) == sorted(badges(page))
+    page.keyboard.press("Space")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert badges(page) == sorted(badges(page), reverse=True)
+    sorts = page.locator("table.verdicts th[aria-sort]:not([aria-sort=none])")
+    assert sorts.count() == 1
+
+
+def test_a_table_of_cells_is_equipped_when_it_is_opened(opened: Opened) -> None:
+    page = opened.page
+    claim = page.locator("#claim-refuted")
+    summary = claim.locator("summary", has_text="Every cell on the subject")
+    table = claim.locator("table.cells").first
+    assert table.locator("button").count() == 0
+    summary.focus()
+    page.keyboard.press("Enter")
+    table.get_by_role("button", name="asr").wait_for()
+    table.get_by_role("button", name="asr").click()
+    cells = table.locator("tbody tr td:nth-child(3)").all_inner_texts()
+    shares = [float(text.split(" %")[0]) for text in cells]
+    assert shares == sorted(shares)
+    claim.get_by_label("reads as").first.select_option("breaks, witness")
+    assert table.locator("tbody tr:visible").count() == 1
+
+
+def test_every_control_is_reached_by_tab(opened: Opened) -> None:
+    page = opened.page
+    reached = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.tagName"))
+    assert reached[:8] == ["A", "INPUT", "SELECT", "SELECT", *["BUTTON"] * 4]
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+def test_without_its_script_everything_is_there(browser: Browser, report: Path) -> None:
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(report.as_uri())
+    assert len(shown(page)) == 5
+    assert page.locator("input, select, button").count() == 0
+    page.locator("#claim-refuted summary", has_text="Every cell on the subject").click()
+    assert page.locator("#claim-refuted table.cells tbody tr").first.is_visible()
+    page.close()
+
+
+def test_the_witness_is_marked_on_the_map_and_on_the_axis(opened: Opened) -> None:
+    claim = opened.page.locator("#claim-refuted")
+    opened.page.evaluate(UNFOLD)
+    assert claim.locator("table.heat .mark").all_inner_texts() == ["witness"]
+    axis = claim.get_by_role("img", name="asr, claimed: at most 10 %")
+    assert axis.locator(".at-witness circle").count() == 1
+    mark, limit = (axis.locator(part).bounding_box() for part in (".at-witness circle", ".limit"))
+    assert mark is not None
+    assert limit is not None
+    assert mark["x"] > limit["x"]  # it breaks "at most"
+
+
+# On paper, and for whoever does not see it
+
+
+def test_paper_shows_tables_and_keeps_transcripts_that_nobody_asked_for(
+    browser: Browser, report: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 720, "height": 1000})
+    page.goto(report.as_uri())
+    page.emulate_media(media="print")
+    assert page.locator("#claim-refuted table.cells").first.is_visible()
+    assert not page.locator("#claim-refuted pre.hostile").first.is_visible()
+    assert not page.locator(".tools").first.is_visible()
+    assert page.evaluate(OVERFLOW) <= 0
+    page.close()
+
+
+HEADINGS = "[...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))"
+
+
+def test_headings_descend_one_by_one(opened: Opened) -> None:
+    levels = opened.page.evaluate(HEADINGS)
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+
+
+def test_a_checker_of_accessibility_finds_nothing_serious(opened: Opened) -> None:
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="needs axe-playwright-python (pip install 'threatspec-claims[test]')",
+    )
+    opened.page.evaluate(UNFOLD)
+    found = axe.Axe().run(opened.page).response
+    serious = [v for v in found["violations"] if v["impact"] in {"serious", "critical"}]
+    assert len(found["passes"]) > 20
+    assert [(v["id"], v["nodes"][0]["html"], len(v["nodes"])) for v in serious] == []

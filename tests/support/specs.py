@@ -92,9 +92,8 @@ def problems_of(
     folder: Path, changes: Changes | None = None, *, static: bool = False
 ) -> list[Problem]:
     """Everything wrong with the changed base; static: as `check` sees it."""
-    loaded = load(folder, changes)
     with pytest.raises(SpecErrors) as caught:
-        check_spec(loaded) if static else compile_plan(loaded)
+        (check_spec if static else compile_plan)(load(folder, changes))
     return list(caught.value.problems)
 
 

@@ -89,6 +89,7 @@ def campaign(
     found = {arm: _attacked(arm, cells) for arm, cells in arms.items()}
     bare = {Arm(name): _untouched(Arm(name), got) for name, got in safe.items()}
     planned = PlannedClaim(
+        id=_spec(claim).claims[0].id,
         claim=_spec(claim).claims[0],
         subject="subject",
         models={arm: f"specimen:{arm}" for arm in bare},

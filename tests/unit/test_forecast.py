@@ -30,6 +30,7 @@ def a_plan(units: int = 100, replicates: int = 3, control: bool = True, **claim:
     bare = [_cell(arm, None) for arm in arms]
     written = {"id": "x", "says": "It holds.", "against": "a", "holds": "asr <= 0.10", **claim}
     planned = PlannedClaim(
+        id=written["id"],
         claim=Claim.model_validate_json(json.dumps(written)),
         subject="subject",
         models={arm: arm.value for arm in arms},

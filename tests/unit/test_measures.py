@@ -354,13 +354,14 @@ def test_a_missing_file_card_or_name_is_named(tmp_path: Path) -> None:
         {"answer": "k"},
         {"references": ["k"]},
         {"refusal": "k"},
+        {"slices": {"domain": "k"}},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_the_digest_changes_with_every_field_of_an_item(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    assert len(Item.model_fields) == 8, "a new field belongs into the list above"
+    assert len(Item.model_fields) == 9, "a new field belongs into the list above"
     write_benchmark(tmp_path / "a", [ONE, TWO])
     write_benchmark(tmp_path / "b", [{**ONE, **change}, TWO])
     write_benchmark(tmp_path / "c", [ONE, "", TWO], name="items", licence="MIT")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import random
@@ -51,6 +53,7 @@ from threatspec.reports import (
     Transcript,
     collect,
     render_html,
+    render_markdown,
     render_terminal,
     report_json,
     verdict_json,
@@ -58,7 +61,7 @@ from threatspec.reports import (
     write_atomic,
 )
 from threatspec.resources import shipped
-from threatspec.schema import Claim, Expectation, Seeds, Verdict
+from threatspec.schema import Claim, Expectation, Governance, Protects, Seeds, Verdict
 
 HOSTILE = (
     "<script>alert(1)</script></style></pre><img src=http://evil.example/x onerror=alert(2)>"
@@ -155,8 +158,8 @@ class MadeCampaign:
             digests={"specimen:deep": "a" * 64, "threatspec": "b" * 64}, procedures=PROCEDURES,
             cells=self.cells, trials=self.trials,
             claims=tuple(
-                PlannedClaim(claim=claim, subject="subject", models=MODELS, untouched=untouched,
-                             attacked=attacked, not_run=("abliterate",))
+                PlannedClaim(id=claim.id, claim=claim, subject="subject", models=MODELS,
+                             untouched=untouched, attacked=attacked, not_run=("abliterate",))
                 for claim in claims
             ),
         )  # fmt: skip
@@ -443,7 +446,7 @@ class TestHtml:
     ) -> None:
         html = render_html(campaign.evidence, verdict)
         page = Page(html)
-        assert not {"script", "link", "img", "iframe", "object", "base"} & set(page.tags)
+        assert not {"link", "img", "iframe", "object", "base"} & set(page.tags)
         assert all(
             value and value.startswith("#") for name, value in page.attributes if name == "href"
         )
@@ -452,6 +455,28 @@ class TestHtml:
         assert "https://" not in html
         assert "@import" not in html
         assert "url(" not in html
+
+    def test_what_is_protected_and_who_answers_for_it_is_told(
+        self, campaign: MadeCampaign, verdict: CampaignVerdict
+    ) -> None:
+        told = {"protects": Protects(harm=("fraud",)), "governance": Governance(owner="the lab")}
+        claims = tuple(claim.model_copy(update=told) for claim in verdict.claims)
+        stated = verdict.model_copy(update={"claims": claims})
+        text = Page(render_html(campaign.evidence, stated)).text
+        assert text.count("fraud") == text.count("the lab") == len(claims)
+        assert "- **Owner:** the lab" in render_markdown(campaign.evidence, stated)
+
+    def test_the_policy_names_the_style_sheet_and_the_script_and_nothing_else(
+        self, campaign: MadeCampaign, verdict: CampaignVerdict
+    ) -> None:
+        html = render_html(campaign.evidence, verdict)
+        [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', html)
+        for tag in ("style", "script"):
+            [text] = re.findall(rf"<{tag}>(.*?)</{tag}>", html, flags=re.DOTALL)
+            digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+            assert f"{tag}-src 'sha256-{digest}'" in policy.replace("&#39;", "'")
+        assert "unsafe" not in policy
+        assert "default-src 'none'" in policy
 
     def test_hostile_text_is_escaped_wherever_it_stands(self) -> None:
         campaign = a_campaign()
@@ -507,7 +532,7 @@ class TestHtml:
         )
         one = verdict.model_copy(update={"claims": (claim.model_copy(update={"cells": cells}),)})
         page = render_html(campaign.evidence, one)
-        words = re.findall(r'<span class="word">(\w+)</span>', page)
+        words = re.findall(r"<i>(\w+)</i>", page)
         assert words == ["breaks", "collapsed", "open"]
 
 
@@ -635,7 +660,7 @@ class TestVerbs:
         assert out == ""
         assert "deep-withstands-prefilling" in err
         assert re.search(r"\d+ cells, \d+ trials, \d+ steps, \S+ FLOPs predicted", flat(err))
-        assert "here" in err
+        assert "here" in "".join(err.split())
         announce(QUICKSTART, True)
         assert capsys.readouterr() == ("", "")
 

@@ -7,13 +7,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from threatspec.attacks.base import Answer, Ask, AttackConfig, AttackContext, DataCard
+from threatspec.attacks.base import (
+    Answer,
+    Ask,
+    Attack,
+    AttackConfig,
+    AttackContext,
+    DataCard,
+    Surface,
+)
 from threatspec.records import Spend
-from threatspec.schema import Count
-from threatspec.subjects import SubjectCard, Tamper
+from threatspec.schema import Capability, Count
+from threatspec.subjects import Offer, SubjectCard, Tamper
 from threatspec.training import Hyperparameters, Lora, TrainingJob, training_flops
 
-__all__ = ["FinetuneConfig", "ask_for_training", "finetune_cost"]
+__all__ = ["Finetune", "FinetuneConfig", "ask_for_training", "finetune_cost"]
 
 
 class FinetuneConfig(AttackConfig):
@@ -40,6 +48,18 @@ class FinetuneConfig(AttackConfig):
         """What the trainer is asked for."""
         own = set(FinetuneConfig.model_fields)
         return Hyperparameters(**self.model_dump(include=own), lora=lora)
+
+
+class Finetune(Attack):
+    """What every fine-tuning attack needs of the adversary and of the subject."""
+
+    needs = (
+        frozenset({Capability.WEIGHTS_WRITE}),
+        frozenset({Capability.FINETUNE_DATA, Capability.FINETUNE_HYPERPARAMETERS}),
+    )
+    offers = frozenset({Offer.TEXT, Offer.TRAINING})
+    surface = Surface.WEIGHTS
+    uses_rows = True
 
 
 def finetune_cost(

@@ -107,5 +107,7 @@ ATTACKS: Registry[Attack] = Registry(
         "threatspec.attacks.none",
         "threatspec.attacks.prefill",
     ),
+    group="threatspec.attacks",
+    base=Attack,
 )
 """All attacks by kind."""

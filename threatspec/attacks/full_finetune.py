@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from threatspec.attacks._finetune import FinetuneConfig, ask_for_training, finetune_cost
+from threatspec.attacks._finetune import Finetune, FinetuneConfig, ask_for_training, finetune_cost
 from threatspec.attacks.base import (
     ATTACKS,
     Answer,
     Ask,
-    Attack,
     AttackContext,
     DataCard,
-    Surface,
 )
 from threatspec.records import Spend, Stream
-from threatspec.schema import Capability
-from threatspec.subjects import Offer, SubjectCard, Tamper
+from threatspec.subjects import SubjectCard, Tamper
 
 __all__ = ["FullFinetune", "FullFinetuneConfig"]
 
@@ -25,19 +22,12 @@ class FullFinetuneConfig(FinetuneConfig):
     """Knobs of full fine-tuning."""
 
 
-class FullFinetune(Attack):
+class FullFinetune(Finetune):
     """Supervised fine-tuning of every parameter, loss on answers only."""
 
     kind = "full-finetune"
     says = "trains all weights on the adversary's rows"
-    needs = (
-        frozenset({Capability.WEIGHTS_WRITE}),
-        frozenset({Capability.FINETUNE_DATA, Capability.FINETUNE_HYPERPARAMETERS}),
-    )
-    offers = frozenset({Offer.TEXT, Offer.TRAINING})
-    surface = Surface.WEIGHTS
     streams = frozenset({Stream.DATA_SUBSET, Stream.ORDER, Stream.TRAIN})
-    uses_rows = True
     Config = FullFinetuneConfig
 
     def cost(

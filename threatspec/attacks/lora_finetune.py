@@ -7,19 +7,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from threatspec.attacks._finetune import FinetuneConfig, ask_for_training, finetune_cost
+from threatspec.attacks._finetune import Finetune, FinetuneConfig, ask_for_training, finetune_cost
 from threatspec.attacks.base import (
     ATTACKS,
     Answer,
     Ask,
-    Attack,
     AttackContext,
     DataCard,
-    Surface,
 )
 from threatspec.records import Spend, Stream
-from threatspec.schema import Capability
-from threatspec.subjects import Offer, SubjectCard, Tamper
+from threatspec.subjects import SubjectCard, Tamper
 from threatspec.training import Lora
 
 __all__ = ["LoraFinetune", "LoraFinetuneConfig"]
@@ -43,19 +40,12 @@ class LoraFinetuneConfig(FinetuneConfig):
         return Lora(rank=self.rank, alpha=self.alpha, dropout=self.dropout, targets=self.targets)
 
 
-class LoraFinetune(Attack):
+class LoraFinetune(Finetune):
     """Supervised fine-tuning of an adapter (peft), loss on answers only."""
 
     kind = "lora-finetune"
     says = "trains a low-rank adapter on the adversary's rows"
-    needs = (
-        frozenset({Capability.WEIGHTS_WRITE}),
-        frozenset({Capability.FINETUNE_DATA, Capability.FINETUNE_HYPERPARAMETERS}),
-    )
-    offers = frozenset({Offer.TEXT, Offer.TRAINING})
-    surface = Surface.WEIGHTS
     streams = frozenset({Stream.DATA_SUBSET, Stream.INIT, Stream.ORDER, Stream.TRAIN})
-    uses_rows = True
     Config = LoraFinetuneConfig
 
     def cost(

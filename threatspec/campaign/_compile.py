@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from threatspec.campaign._digests import PROGRAM, source_digest
+from threatspec.campaign._digests import code_digests, component_digest, source_digest
+from threatspec.campaign._expand import Expanded, expand
 from threatspec.campaign._resolution import Resolution, models_of, resolve
 from threatspec.campaign._resolve import Resolved
 from threatspec.campaign._seeds import replicate_seeds
 from threatspec.campaign._trials import TrialBook
 from threatspec.loading import LoadedSpec
-from threatspec.measures import JUDGES
+from threatspec.measures import JUDGES, Item
 from threatspec.records import (
     UNTOUCHED,
     Arm,
@@ -20,10 +21,11 @@ from threatspec.records import (
     Plan,
     PlannedClaim,
     PlannedMeasure,
+    PlannedSlice,
     Procedure,
     Spend,
 )
-from threatspec.schema import Claim, content_id, operands
+from threatspec.schema import Claim, Predicate, content_id, operands
 
 __all__ = ["check_spec", "compile_plan"]
 
@@ -72,7 +74,9 @@ class _Compiler:
 
     def plan(self) -> Plan:
         drafted = [
-            (claim, self._untouched(claim), self._attacked(claim)) for claim in self.spec.claims
+            (one, self._untouched(one), self._attacked(one))
+            for claim in self.spec.claims
+            for one in self._expanded(claim)
         ]
         cells = {key: self._cell(draft) for key, draft in self.drafts.items()}
         used = {cell.procedure for cell in cells.values()}
@@ -89,41 +93,50 @@ class _Compiler:
             trials=self.book.trials,
             claims=tuple(
                 self._claim(
-                    claim,
+                    one,
                     {arm: cells[draft.key].id for arm, draft in untouched.items()},
                     {
                         arm: tuple(dict.fromkeys(cells[d.key].id for d in drafts))
                         for arm, drafts in attacked.items()
                     },
                 )
-                for claim, untouched, attacked in drafted
+                for one, untouched, attacked in drafted
             ),
         )
 
     # which cells a claim needs
 
-    def _untouched(self, claim: Claim) -> dict[Arm, _Draft]:
-        read = self._measures_of(claim)
-        models = models_of(self.found.subject(claim))
+    def _expanded(self, claim: Claim) -> Iterator[Expanded]:
+        names = [resolved.name for resolved, _ in self.procedures[claim.against]]
+        return expand(claim, list(self.found.subjects(claim)), names)
+
+    def _models_of(self, one: Expanded) -> dict[Arm, str]:
+        return models_of(self.spec.all_subjects[one.subject])
+
+    def _untouched(self, one: Expanded) -> dict[Arm, _Draft]:
+        read = self._measures_of(one.claim)
+        models = self._models_of(one)
         return {arm: self._want(_Draft(None, None, ref, 0, 0), read) for arm, ref in models.items()}
 
-    def _attacked(self, claim: Claim) -> dict[Arm, list[_Draft]]:
-        read = self._measures_of(claim, attacked=True)
-        models = models_of(self.found.subject(claim))
+    def _attacked(self, one: Expanded) -> dict[Arm, list[_Draft]]:
+        read = self._measures_of(one.claim, attacked=True)
+        models = self._models_of(one)
         return {
             arm: [
                 self._want(draft, read)
-                for draft in self._replicates(claim, models[arm], models[Arm.DEFENDED])
+                for draft in self._replicates(one, models[arm], models[Arm.DEFENDED])
             ]
             for arm in (Arm.DEFENDED, Arm.CONTROL)
             if arm in models
         }
 
-    def _replicates(self, claim: Claim, ref: str, defended: str) -> Iterator[_Draft]:
+    def _replicates(self, one: Expanded, ref: str, defended: str) -> Iterator[_Draft]:
         """A control that is the defended model itself is the very same cell, charged once."""
-        for resolved, procedure in self.procedures[claim.against]:
-            count = 1 if resolved.deterministic else claim.seeds.replicates
-            root = 0 if resolved.deterministic else claim.seeds.root
+        for resolved, procedure in self.procedures[one.claim.against]:
+            if one.procedure not in {None, resolved.name}:
+                continue
+            count = 1 if resolved.deterministic else one.claim.seeds.replicates
+            root = 0 if resolved.deterministic else one.claim.seeds.root
             for replicate in range(count):
                 yield _Draft(resolved, procedure, ref, replicate, root, ref == defended)
 
@@ -181,7 +194,7 @@ class _Compiler:
     def _measure(self, name: str) -> PlannedMeasure:
         measure, benchmark = self.spec.measures[name], self.found.benchmarks[name]
         items = benchmark.items(measure.split)
-        code = [source_digest("measures"), JUDGES.get(measure.judge.use).kind]
+        code = [source_digest("measures"), component_digest(JUDGES, measure.judge.use)]
         return PlannedMeasure(
             id=content_id("measure", [benchmark.digest, measure.model_dump(mode="json"), code]),
             benchmark=measure.benchmark,
@@ -191,17 +204,34 @@ class _Compiler:
             cluster=measure.cluster,
             prompts=len(items),
             units=len({item.cluster for item in items}),
+            slices={key: _planned_slice(items, key) for key in self._slices_of(name, items)},
         )
 
+    def _slices_of(self, name: str, items: Sequence[Item]) -> list[str]:
+        """Slices that a claim reads, or that the measure is shown by."""
+        read = {
+            operand.slice
+            for claim in self.spec.claims
+            for one in self._expanded(claim)
+            for which in ("holds", "provided", "counts_if")
+            for operand in operands(one.claim.predicate(which) or Predicate((), ""))
+            if operand.measure == name and operand.slice
+        }
+        shown = self.spec.measures[name].by
+        values = {f"{k}={v}" for item in items for k, v in item.all_slices.items() if k in shown}
+        return sorted(read | values)
+
     def _claim(
-        self, claim: Claim, untouched: dict[Arm, str], attacked: dict[Arm, tuple[str, ...]]
+        self, one: Expanded, untouched: dict[Arm, str], attacked: dict[Arm, tuple[str, ...]]
     ) -> PlannedClaim:
-        used = {r.card.name for r in self.found.attacks[claim.against] if r.card}
-        allowed = self.found.resolver.allowed(self.spec.adversaries[claim.against])
+        against = one.claim.against
+        used = {r.card.name for r in self.found.attacks[against] if r.card}
+        allowed = self.found.resolver.allowed(self.spec.adversaries[against])
         return PlannedClaim(
-            claim=claim,
-            subject=self.found.subject_name(claim),
-            models=models_of(self.found.subject(claim)),
+            id=one.id,
+            claim=one.claim,
+            subject=one.subject,
+            models=self._models_of(one),
             untouched=untouched,
             attacked=attacked,
             not_run=tuple(name for name in allowed if name not in used),
@@ -211,8 +241,17 @@ class _Compiler:
         found = {ref: card.digest for ref, card in self.found.cards.items()}
         for name, measure in self.spec.measures.items():
             found[measure.benchmark] = self.found.benchmarks[name].digest
-        found["threatspec"] = source_digest(*PROGRAM)
+        attacks = {p.attack for listed in self.procedures.values() for _, p in listed}
+        found |= code_digests(attacks, {m.judge.use for m in self.spec.measures.values()})
         return dict(sorted(found.items()))
+
+
+def _planned_slice(items: Sequence[Item], key: str) -> PlannedSlice:
+    name, _, value = key.partition("=")
+    own = [item for item in items if item.all_slices.get(name) == value]
+    return PlannedSlice(
+        items=tuple(item.id for item in own), units=len({item.cluster for item in own})
+    )
 
 
 def _procedure(adversary: str, resolved: Resolved) -> Procedure:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import threatspec
+from threatspec.attacks import ATTACKS
 from threatspec.errors import ThreatspecError
+from threatspec.measures import JUDGES
 from threatspec.records import Plan
+from threatspec.registry import Origin, Registry
 
-__all__ = ["PROGRAM", "check_code", "source_digest"]
+__all__ = ["PROGRAM", "check_code", "code_digests", "component_digest", "source_digest"]
 
 PROGRAM = ("attacks", "campaign", "measures", "records", "runners", "subjects", "training")
 """Rooms whose source a campaign's rows depend on."""
@@ -29,13 +35,75 @@ def source_digest(*places: str) -> str:
     return digest.hexdigest()
 
 
+def component_digest(registry: Registry[Any], name: str) -> str:
+    """sha256 over the source of what ``name`` stands for.
+
+    A component of the program is its module. Of anything else every module of its package counts,
+    because a plug-in's helpers decide results as well, and so does the version of its distribution.
+    """
+    module = type(registry.get(name)).__module__
+    origin = registry.origin(name)
+    if origin is None and module.startswith(f"{threatspec.__name__}."):
+        return source_digest(module.removeprefix(f"{threatspec.__name__}."))
+    return _foreign_digest(module, origin)
+
+
+@lru_cache(maxsize=64)
+def _foreign_digest(module: str, origin: Origin | None) -> str:
+    # It may import and inherit anything of the program.
+    digest = hashlib.sha256(f"{origin}/{source_digest(*PROGRAM)}".encode())
+    modules = {module, origin.module} if origin else {module}
+    for top in sorted({_top(name) for name in modules}):
+        digest.update(top.encode() + b"\0")
+        for name, path in _sources(top):
+            digest.update(name.encode() + b"\0")
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _top(module: str) -> str:
+    """The outermost package with a file of its own that ``module`` lies in, or ``module``."""
+    parts = module.split(".")
+    names = (".".join(parts[: n + 1]) for n in range(len(parts)))
+    return next((name for name in names if _file(name)), module)
+
+
+def _file(module: str) -> str | None:
+    return getattr(sys.modules.get(module), "__file__", None)
+
+
+def _sources(module: str) -> list[tuple[str, Path]]:
+    file = _file(module)
+    if file is None:
+        return []
+    path = Path(file)
+    if path.name != "__init__.py":
+        return [(path.name, path)]
+    own = sorted(path.parent.rglob("*.py"))
+    return [(other.relative_to(path.parent).as_posix(), other) for other in own]
+
+
+def code_digests(attacks: Iterable[str], judges: Iterable[str]) -> dict[str, str]:
+    """Digests of the program and of the plug-ins among what is used, as a plan names them."""
+    used: list[tuple[Registry[Any], str]] = [(ATTACKS, name) for name in attacks]
+    used += [(JUDGES, name) for name in judges]
+    plugins = {
+        f"{registry.noun} {name}": component_digest(registry, name)
+        for registry, name in used
+        if registry.origin(name)
+    }
+    return {"threatspec": source_digest(*PROGRAM), **plugins}
+
+
 def check_code(plan: Plan) -> None:
     """Raises ThreatspecError TS-CODE-CHANGED if this program did not write `plan`."""
-    if plan.digests.get("threatspec") != source_digest(*PROGRAM):
+    attacks = {procedure.attack for procedure in plan.procedures.values()}
+    judges = {measure.judge["use"] for measure in plan.measures.values()}
+    if any(plan.digests.get(k) != v for k, v in code_digests(attacks, judges).items()):
         raise ThreatspecError(
             "TS-CODE-CHANGED",
             "an unfinished campaign must be resumed by the program that planned it, but the source "
-            "has changed since; run it again with another --out",
+            "(of the program or of a plug-in) has changed since; run it again with another --out",
         )
 
 

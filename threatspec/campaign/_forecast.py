@@ -20,6 +20,7 @@ from threatspec.claims import (
     distinct_operands,
     evaluate,
     refutation_p,
+    support_p,
 )
 from threatspec.errors import ExitCode, ThreatspecError
 from threatspec.records import Arm, Cell, Plan, PlannedClaim, Spend
@@ -100,7 +101,7 @@ def _undecidable(planned: PlannedClaim, found: ClaimForecast) -> str:
     units = ", ".join(f"{n} units of {name}" for name, n in found.units.items())
     text = (
         f"a plan must be able to support or to refute each claim, but {units} in each of "
-        f"{found.cells} cells can do neither for `{claim.holds}` of claim {claim.id}"
+        f"{found.cells} cells can do neither for `{claim.holds}` of claim {planned.id}"
     )
     needed = _units_needed(planned, found)
     if needed is None or needed <= max(found.units.values(), default=0):
@@ -123,15 +124,18 @@ def _claim(plan: Plan, planned: PlannedClaim) -> ClaimForecast:
     holds = parse_predicate(planned.claim.holds)
     defended = _cells(plan, planned, Arm.DEFENDED)
     controls = _cells(plan, planned, Arm.CONTROL)
-    rates = _Rates.of(plan, planned, bound_of(holds), len(defended))
+    some = planned.claim.quantifier == "some"
+    rates = None if some else _Rates.of(plan, planned, bound_of(holds), len(defended))
+    family = len({cell.procedure for cell in defended}) if some else len(defended)
+    stand = _can_stand(plan, planned, controls)
     return ClaimForecast(
-        id=planned.claim.id,
+        id=planned.id,
         cells=len(defended),
         controls=len(controls),
-        units={o.measure: plan.measures[o.measure].units for o in distinct_operands(holds)},
+        units={o.reading: plan.size(o.reading)[1] for o in distinct_operands(holds)},
         smallest=rates.smallest if rates else None,
-        can_support=_can_support(plan, planned, controls),
-        can_refute=_can_refute(plan, planned, len(defended)),
+        can_support=_can_break(plan, planned, family) if some else stand,
+        can_refute=stand if some else _can_break(plan, planned, family),
         rate_to_support=rates.low if rates else None,
         power_to_support=rates.support if rates else None,
         rate_to_refute=rates.high if rates else None,
@@ -157,7 +161,7 @@ class _Rates:
         if bound is None or not cells:
             return None
         alpha, limit = 1 - planned.claim.confidence, _limit(bound)
-        units, low, high = plan.measures[bound.measure].units, limit / 2, min(1.0, 2 * limit)
+        units, low, high = plan.size(bound.measure)[1], limit / 2, min(1.0, 2 * limit)
         support = power_to_support(units, limit, low, alpha, cells)
         refute = power_to_refute(units, limit, high, alpha, cells)
         return cls(
@@ -175,30 +179,36 @@ def _limit(bound: Bound) -> float:
     return min(1.0, max(0.0, limit))
 
 
-def _can_support(plan: Plan, planned: PlannedClaim, controls: tuple[Cell, ...]) -> bool:
-    """Gates and `holds` can be true, and the control can be seen to break."""
+def _can_stand(plan: Plan, planned: PlannedClaim, controls: tuple[Cell, ...]) -> bool:
+    """The universal side: gates can be true, `holds` as it must be, and the control can break."""
     alpha = 1 - planned.claim.confidence
+    if planned.models.get(Arm.CONTROL) == planned.models[Arm.DEFENDED]:
+        return False  # what must break and what must not are one
     replicates = Counter(cell.procedure for cell in controls)
-    if not replicates or not _can_refute(plan, planned, max(replicates.values())):
+    if not replicates or not _can_break(plan, planned, max(replicates.values())):
         return False
     claim = planned.claim
-    texts = [text for text in (claim.holds, claim.provided, claim.counts_if) if text is not None]
-    return all(_can_be_true(plan, parse_predicate(text), alpha) for text in texts)
+    wanted = Truth.FALSE if claim.quantifier == "some" else Truth.TRUE
+    if not _can_be(wanted, plan, parse_predicate(claim.holds), alpha):
+        return False
+    gates = [text for text in (claim.provided, claim.counts_if) if text is not None]
+    return all(_can_be(Truth.TRUE, plan, parse_predicate(text), alpha) for text in gates)
 
 
-def _can_be_true(plan: Plan, predicate: Predicate, alpha: float) -> bool:
+def _can_be(wanted: Truth, plan: Plan, predicate: Predicate, alpha: float) -> bool:
     return _some_corner(
-        plan, predicate, lambda lookup: evaluate(predicate, lookup, alpha) is Truth.TRUE
+        plan, predicate, lambda lookup: evaluate(predicate, lookup, alpha) is wanted
     )
 
 
-def _can_refute(plan: Plan, planned: PlannedClaim, family: int) -> bool:
-    """Some corner refutes `holds` as the least of `family` p-values, on a cell that counts."""
+def _can_break(plan: Plan, planned: PlannedClaim, family: int) -> bool:
+    """Some corner decides `holds` as the least of `family` p-values, on a cell that counts."""
     alpha, holds = 1 - planned.claim.confidence, parse_predicate(planned.claim.holds)
     counts = planned.claim.predicate("counts_if")
-    if not family or (counts and not _can_be_true(plan, counts, alpha)):
+    if not family or (counts and not _can_be(Truth.TRUE, plan, counts, alpha)):
         return False
-    return _some_corner(plan, holds, lambda lookup: refutation_p(holds, lookup) <= alpha / family)
+    p_value = support_p if planned.claim.quantifier == "some" else refutation_p
+    return _some_corner(plan, holds, lambda lookup: p_value(holds, lookup) <= alpha / family)
 
 
 def _some_corner(plan: Plan, predicate: Predicate, test: Callable[[Lookup], bool]) -> bool:
@@ -209,17 +219,17 @@ def _some_corner(plan: Plan, predicate: Predicate, test: Callable[[Lookup], bool
 
 
 def _corners(plan: Plan, operands: tuple[Operand, ...]) -> Iterator[Lookup]:
-    sizes = [plan.measures[operand.measure].units for operand in operands]
+    sizes = [plan.size(operand.reading)[1] for operand in operands]
     for counts in product(*((0, units) for units in sizes)):
         corner = {
-            (operand.measure, operand.arm): Tally(units=units, yes=yes, unknown=0)
+            str(operand): Tally(units=units, yes=yes, unknown=0)
             for operand, units, yes in zip(operands, sizes, counts, strict=True)
         }
         yield _reader(corner)
 
 
-def _reader(corner: Mapping[tuple[str, str], Tally]) -> Lookup:
-    return lambda operand: corner[operand.measure, operand.arm]
+def _reader(corner: Mapping[str, Tally]) -> Lookup:
+    return lambda operand: corner[str(operand)]
 
 
 def _cells(plan: Plan, planned: PlannedClaim, arm: Arm) -> tuple[Cell, ...]:

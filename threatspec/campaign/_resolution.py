@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from threatspec.campaign._resolve import Resolved, Resolver
-from threatspec.errors import ThreatspecError
+from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.loading import LoadedSpec
 from threatspec.measures import Benchmark
 from threatspec.records import Arm, Spend
-from threatspec.schema import Adversary, Claim, Spec, Subject
+from threatspec.schema import Adversary, Claim, Spec, Subject, operands, parse_predicate
 from threatspec.subjects import SubjectCard, check_reference, describe
 
 __all__ = ["Resolution", "models_of", "resolve"]
@@ -36,13 +36,10 @@ class Resolution:
         """Benchmark by name of the measure."""
         return self.resolver.benchmarks
 
-    def subject_name(self, claim: Claim) -> str:
-        """Name of the claim's subject."""
-        return claim.subject or next(iter(self.spec.all_subjects))
-
-    def subject(self, claim: Claim) -> Subject:
-        """The claim's subject."""
-        return self.spec.all_subjects[self.subject_name(claim)]
+    def subjects(self, claim: Claim) -> dict[str, Subject]:
+        """The claim's subjects by name; all if it names none."""
+        known = self.spec.all_subjects
+        return {name: known[name] for name in claim.subject or known}
 
     def predicted(self, resolved: Resolved, ref: str) -> Spend:
         """Predicted spend; steps are known even where the model is not there."""
@@ -66,6 +63,7 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
     if not found.resolver.problems:
         _offers(found)
         _answers(found)
+        _slices(found)
         _budgets(found)
     found.resolver.finish()
     return found
@@ -113,7 +111,7 @@ def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) ->
 def _offers(found: Resolution) -> None:
     for claim in found.spec.claims:
         for resolved, place in _entries(found, claim):
-            for ref in models_of(found.subject(claim)).values():
+            for ref in _references(found, claim):
                 card = found.cards.get(ref)
                 lacking = sorted(resolved.attack.offers - card.offers) if card else []
                 if lacking:
@@ -121,18 +119,47 @@ def _offers(found: Resolution) -> None:
                     found.resolver.complain("TS-ACCESS", text + f"but {ref} does not", *place)
 
 
+def _references(found: Resolution, claim: Claim) -> list[str]:
+    subjects = found.subjects(claim).values()
+    return list(dict.fromkeys(ref for subject in subjects for ref in models_of(subject).values()))
+
+
+def _slices(found: Resolution) -> None:
+    """Slices that predicates read must have prompts."""
+    for index, claim in enumerate(found.spec.claims):
+        for which in ("holds", "provided", "counts_if"):
+            predicate = claim.predicate(which)
+            for operand in operands(predicate) if predicate else ():
+                if operand.slice:
+                    _slice(found, operand.measure, operand.slice, ("claims", index, which))
+        for key, shares in claim.frequency.items():
+            for name in {o.measure for o in operands(parse_predicate(claim.holds))}:
+                for value in shares:
+                    _slice(found, name, f"{key}={value}", ("claims", index, "frequency"))
+
+
+def _slice(found: Resolution, measure: str, wanted: str, place: Place) -> None:
+    used = found.spec.measures[measure]
+    items = found.benchmarks[measure].items(used.split)
+    known = sorted({f"{k}={v}" for item in items for k, v in item.all_slices.items()})
+    if wanted not in known:
+        text = f"{used.benchmark} ({used.split}) must have prompts in slice {wanted}, but has none"
+        found.resolver.complain("TS-DATA", text + did_you_mean(wanted, known), *place)
+
+
 def _answers(found: Resolution) -> None:
-    """Attacks that write the start of an answer need benchmarks that know one."""
+    """Attacks that write the start of an answer need benchmarks that know one; others are left."""
     for name, measure in found.spec.measures.items():
         if all(item.answer for item in found.benchmarks[name].items(measure.split)):
             continue
         for claim in found.spec.claims:
             for resolved, place in _entries(found, claim):
-                if resolved.attack.uses_answers:
+                if resolved.attack.uses_answers and resolved.named:
                     text = f"{resolved.name} needs a complying answer to every prompt, but "
                     text += f"{measure.benchmark} ({measure.split}) has prompts without one"
                     found.resolver.complain("TS-DATA", text, *place)
-                    return
+                elif resolved.attack.uses_answers:
+                    found.attacks[claim.against].remove(resolved)
 
 
 def _budgets(found: Resolution) -> None:
@@ -140,7 +167,7 @@ def _budgets(found: Resolution) -> None:
     for name in dict.fromkeys(claim.against for claim in found.spec.claims):
         adversary = found.spec.adversaries[name]
         claims = [claim for claim in found.spec.claims if claim.against == name]
-        refs = dict.fromkeys(found.subject(claim).model for claim in claims)
+        refs = dict.fromkeys(s.model for claim in claims for s in found.subjects(claim).values())
         for resolved, place in _entries(found, claims[0]):
             over = [text for ref in refs if (text := _excess(found, resolved, adversary, ref))]
             if over and resolved.named:
@@ -159,6 +186,8 @@ def _entries(found: Resolution, claim: Claim) -> list[tuple[Resolved, Place]]:
 
 
 def _excess(found: Resolution, resolved: Resolved, adversary: Adversary, ref: str) -> str:
+    if over := _over_rank(resolved, adversary):
+        return over
     predicted = found.predicted(resolved, ref)
     for what, need, limit in (
         ("steps", predicted.steps, adversary.compute.steps),
@@ -170,3 +199,15 @@ def _excess(found: Resolution, resolved: Resolved, adversary: Adversary, ref: st
                 f"but {need:.3g} are predicted"
             )
     return ""
+
+
+def _over_rank(resolved: Resolved, adversary: Adversary) -> str:
+    """Training without an adapter changes weights by any rank, so no limit of it is kept."""
+    limit = adversary.limits.rank_max
+    if limit is None or not resolved.attack.uses_rows:
+        return ""
+    rank = getattr(resolved.config, "rank", None)
+    if rank is not None and rank <= limit:
+        return ""
+    got = "it trains all weights" if rank is None else f"its rank is {rank}"
+    return f"{resolved.name} must stay within the adversary's rank_max {limit}, but {got}"

@@ -8,23 +8,42 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard, training_rows
 from threatspec.errors import Problem, SpecErrors, ThreatspecError, did_you_mean
-from threatspec.loading import LoadedSpec, load_cards, model_problems
+from threatspec.loading import (
+    LoadedSpec,
+    find_workspace,
+    load_cards,
+    load_user_cards,
+    model_problems,
+)
 from threatspec.measures import JUDGES, Benchmark, benchmark
 from threatspec.records import Stream
 from threatspec.resources import shipped
-from threatspec.schema import Adversary, AttackCard, DataRole, Use
+from threatspec.schema import Adversary, AttackCard, DataRole, DataSource, Use
 from threatspec.training import TrainingRow
 
 __all__ = ["Resolved", "Resolver", "attack_cards"]
 
 
+def attack_cards(workspace: Path | None = None) -> dict[str, AttackCard]:
+    """All shipped attack cards by name, and those in the `attacks/` folder of a workspace.
+
+    Raises SpecErrors for all that is wrong with the workspace's own.
+    """
+    known = _shipped_cards()
+    folder = workspace / "attacks" if workspace else None
+    if folder is None or folder.resolve() == shipped("attacks").resolve():
+        return known
+    own = load_user_cards(folder, known, lambda kind: ATTACKS.get(kind).Config)
+    return dict(sorted({**known, **own}.items()))
+
+
 @lru_cache(maxsize=1)
-def attack_cards() -> dict[str, AttackCard]:
-    """All shipped attack cards by name."""
+def _shipped_cards() -> dict[str, AttackCard]:
     return load_cards(shipped("attacks"))
 
 
@@ -70,16 +89,20 @@ class Resolver:
             raise SpecErrors(self.problems)
 
     @cached_property
+    def cards(self) -> dict[str, AttackCard]:
+        """Attack cards by name: shipped ones, and those of the claims file's workspace."""
+        try:
+            return attack_cards(find_workspace(self.loaded.path))
+        except SpecErrors as errors:
+            self.problems += errors.problems
+            return attack_cards()
+
+    @cached_property
     def benchmarks(self) -> dict[str, Benchmark]:
         """Benchmark by name of the measure; judges are checked on the way."""
         found: dict[str, Benchmark] = {}
         for name, measure in self.loaded.spec.measures.items():
-            if measure.judge.use not in JUDGES:
-                hint = did_you_mean(measure.judge.use, JUDGES.names())
-                text = f"unknown judge {measure.judge.use!r}{hint}"
-                self.complain("TS-UNKNOWN-JUDGE", text, "measures", name, "judge")
-            else:
-                self._judge_config(name)
+            self._judge(name)
             try:
                 found[name] = benchmark(measure.benchmark, self.loaded.folder)
             except ThreatspecError as error:
@@ -92,11 +115,15 @@ class Resolver:
                 self.complain("TS-DATA", text, "measures", name)
         return found
 
-    def _judge_config(self, name: str) -> None:
+    def _judge(self, name: str) -> None:
         judge = self.loaded.spec.measures[name].judge
         settings = judge.model_dump(mode="json", exclude={"use"}, exclude_defaults=True)
         place = ("measures", name, "judge")
-        config = JUDGES.get(judge.use).Config
+        try:
+            config = JUDGES.get(judge.use).Config
+        except ThreatspecError as error:
+            self.complain(error.code, error.message, *place)
+            return
         self.problems += model_problems(config, settings, self.loaded, place)[1]
 
     def rows(self, source: str) -> tuple[TrainingRow, ...]:
@@ -109,7 +136,7 @@ class Resolver:
         """The adversary's attacks: the named ones, or all cards that it can make."""
         self._check_data(name, adversary)
         if adversary.attacks is None:
-            found = [self._automatic(card, adversary) for card in attack_cards().values()]
+            found = [self._automatic(card, adversary) for card in self.cards.values()]
             return [resolved for resolved in found if resolved]
         entries = [
             self._named(use, name, adversary, ("adversaries", name, "attacks", index))
@@ -121,7 +148,7 @@ class Resolver:
         """Cards that the adversary's access admits."""
         return [
             name
-            for name, card in attack_cards().items()
+            for name, card in self.cards.items()
             if _admits(ATTACKS.get(card.attack), adversary) and card.attack != "none"
         ]
 
@@ -140,13 +167,17 @@ class Resolver:
     def _named(
         self, use: Use, owner: str, adversary: Adversary, place: tuple[str | int, ...]
     ) -> Resolved | None:
-        card = attack_cards().get(use.use)
-        if card is None and use.use not in ATTACKS:
-            names = sorted({*attack_cards(), *ATTACKS.names()})
+        card = self.cards.get(use.use)
+        names = sorted({*self.cards, *ATTACKS.names()}) if card is None else [use.use]
+        if use.use not in names:
             text = f"unknown attack {use.use!r}{did_you_mean(use.use, names)}"
             self.complain("TS-UNKNOWN-ATTACK", text, *place)
             return None
-        attack = ATTACKS.get(card.attack if card else use.use)
+        try:
+            attack = ATTACKS.get(card.attack if card else use.use)
+        except ThreatspecError as error:
+            self.complain(error.code, error.message, *place)
+            return None
         if not _admits(attack, adversary):
             self._complain_access(attack, use, adversary, place)
             return None
@@ -156,6 +187,9 @@ class Resolver:
         if not attack.uses_rows and "rows" in use.model_fields_set:
             text = f"`rows` is for attacks that train on rows, but {use.use} trains on none"
             self.complain("TS-DATA", text, *place)
+        if not attack.uses_rows and "trainer" in use.model_fields_set:
+            text = f"`trainer` is for attacks that train, but {use.use} trains nothing"
+            self.complain("TS-UNKNOWN-FIELD", text, *place, "trainer", key=True)
         data = self._data(use, attack, adversary)
         lacking = [role.value for role in _roles(use) if role not in data]
         if attack.uses_rows and lacking:
@@ -199,6 +233,19 @@ class Resolver:
             if count < source.n:
                 text = f"{source.source} must hold at least {source.n} rows, but has {count}"
                 self.complain("TS-DATA", text, *place, "n")
+            self._check_origin(source, place)
+
+    def _check_origin(self, source: DataSource, place: tuple[str, ...]) -> None:
+        """The rows must be those that the spec was written for."""
+        name = source.source.partition("#")[0]
+        found = benchmark(name, self.loaded.folder)
+        for key, wanted, got in (
+            ("hash", source.hash, found.digest),
+            ("licence", source.licence, found.licence),
+        ):
+            if wanted is not None and wanted != got:
+                text = f"the {key} of {name} must be {wanted!r} as the spec says, but is {got!r}"
+                self.complain("TS-DATA", text, *place, key)
 
     def data_card(self, data: dict[DataRole, dict[str, Any]]) -> DataCard | None:
         """Size of the rows an attack will train on."""

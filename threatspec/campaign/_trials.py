@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from threatspec.campaign._digests import source_digest
+from threatspec.attacks import ATTACKS
+from threatspec.campaign._digests import component_digest, source_digest
 from threatspec.campaign._resolution import Resolution
+from threatspec.measures import JUDGES
 from threatspec.records import Budget, Execution, Procedure, Stream, Trial, TrialKind
 from threatspec.schema import content_id
 
@@ -31,7 +33,7 @@ class TrialBook:
             content_id("rows", list(self.found.resolver.rows(entry["source"])))
             for entry in procedure.data.values()
         ]
-        module = f"attacks.{procedure.attack.replace('-', '_')}"
+        own = component_digest(ATTACKS, procedure.attack)
         shared = ("attacks.base", "attacks._finetune", "attacks._rows")
         return self._enter(
             TrialKind.ATTACK,
@@ -43,7 +45,7 @@ class TrialBook:
                 "data": procedure.data,
                 "seeds": {stream.value: seed for stream, seed in seeds.items()},
             },
-            [*rows, source_digest(module, *shared, "training", "subjects")],
+            [*rows, own, source_digest(*shared, "training", "subjects")],
             budget,
         )
 
@@ -68,7 +70,7 @@ class TrialBook:
             "span": used.span,
             "judge": used.judge.model_dump(mode="json"),
         }
-        code = [source_digest("measures")]
+        code = [source_digest("measures"), component_digest(JUDGES, used.judge.use)]
         return self._enter(TrialKind.JUDGE, generate.subject, (generate.id,), work, code)
 
     def _enter(

@@ -7,6 +7,7 @@ from threatspec.claims._bounds import (
     distinct_operands,
     evaluate,
     refutation_p,
+    support_p,
 )
 from threatspec.claims._decide import decide, exit_code
 from threatspec.claims._evidence import CellEvidence, CellState, Evidence, gather
@@ -44,4 +45,5 @@ __all__ = [
     "exit_code",
     "gather",
     "refutation_p",
+    "support_p",
 ]

@@ -26,7 +26,9 @@ __all__ = [
     "distinct_operands",
     "evaluate",
     "least_refutation_p",
+    "least_support_p",
     "refutation_p",
+    "support_p",
 ]
 
 Lookup = Callable[[Operand], Tally | None]
@@ -45,6 +47,7 @@ class Bound:
     """A predicate of the form `measure <= number` (or `>=`, then `at_most` is False)."""
 
     measure: str
+    """The reading: `asr`, or `asr[category=fire]`."""
     threshold: float
     at_most: bool
 
@@ -54,16 +57,16 @@ def bound_of(predicate: Predicate) -> Bound | None:
     if len(predicate.comparisons) != 1:
         return None
     match predicate.comparisons[0]:
-        case Comparison(op=op, left=Operand(measure, ""), right=Number(value)):
-            return Bound(measure, value, op in {"<=", "<"})
-        case Comparison(op=op, left=Number(value), right=Operand(measure, "")):
-            return Bound(measure, value, op in {">=", ">"})
+        case Comparison(op=op, left=Operand(arm="") as operand, right=Number(value)):
+            return Bound(operand.reading, value, op in {"<=", "<"})
+        case Comparison(op=op, left=Number(value), right=Operand(arm="") as operand):
+            return Bound(operand.reading, value, op in {">=", ">"})
     return None
 
 
 def distinct_operands(node: Predicate | Comparison) -> tuple[Operand, ...]:
     """Operands in order of appearance; one that occurs twice is listed once."""
-    return tuple({(found.measure, found.arm): found for found in operands(node)}.values())
+    return tuple({str(found): found for found in operands(node)}.values())
 
 
 def evaluate(predicate: Predicate, lookup: Lookup, alpha: float) -> Truth:
@@ -87,14 +90,22 @@ def refutation_p(predicate: Predicate, lookup: Lookup) -> float:
     return _joint(predicate, [_p(c, _tallies(c, lookup)) for c in predicate.comparisons])
 
 
+def support_p(predicate: Predicate, lookup: Lookup) -> float:
+    """The smallest level at which every comparison is true (intersection-union test).
+
+    Never less than 1e-12; 1 where nothing speaks for the predicate.
+    """
+    return max(_p(c, _tallies(c, lookup), Truth.TRUE) for c in predicate.comparisons)
+
+
+def least_support_p(predicate: Predicate, lookup: Lookup) -> float:
+    """The same if everything unknown turned out as well for the predicate as it could."""
+    return max(_least(c, _tallies(c, lookup), Truth.TRUE) for c in predicate.comparisons)
+
+
 def least_refutation_p(predicate: Predicate, lookup: Lookup) -> float:
     """The same if everything unknown turned out as bad for the predicate as it could."""
-    found = [
-        min(_p(c, tallies) for tallies in _outcomes(_tallies(c, lookup)))
-        if _resolvable(_tallies(c, lookup))
-        else _LEAST_P
-        for c in predicate.comparisons
-    ]
+    found = [_least(c, _tallies(c, lookup), Truth.FALSE) for c in predicate.comparisons]
     return _joint(predicate, found)
 
 
@@ -109,6 +120,12 @@ def could_be_true(predicate: Predicate, lookup: Lookup, alpha: float) -> bool:
 
 def _joint(predicate: Predicate, p_values: list[float]) -> float:
     return min(1.0, len(predicate.comparisons) * min(p_values))
+
+
+def _least(comparison: Comparison, tallies: Tallies, wanted: Truth) -> float:
+    if not _resolvable(tallies):
+        return _LEAST_P
+    return min(_p(comparison, outcome, wanted) for outcome in _outcomes(tallies))
 
 
 def _tallies(comparison: Comparison, lookup: Lookup) -> Tallies:
@@ -133,17 +150,17 @@ def _resolved(tally: Tally | None) -> Tallies:
 
 
 @lru_cache(maxsize=_CACHE)
-def _p(comparison: Comparison, tallies: Tallies) -> float:
-    """Bisection on the logarithm of the level: once false, a comparison stays false above."""
-    if _compare(comparison, tallies, _MOST_P) is not Truth.FALSE:
+def _p(comparison: Comparison, tallies: Tallies, wanted: Truth = Truth.FALSE) -> float:
+    """Bisection on the logarithm of the level: once decided, a comparison stays so above."""
+    if _compare(comparison, tallies, _MOST_P) is not wanted:
         return 1.0
-    if _compare(comparison, tallies, _LEAST_P) is Truth.FALSE:
+    if _compare(comparison, tallies, _LEAST_P) is wanted:
         return _LEAST_P
     low, high = math.log(_LEAST_P), math.log(_MOST_P)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        false = _compare(comparison, tallies, math.exp(middle)) is Truth.FALSE
-        low, high = (low, middle) if false else (middle, high)
+        decided = _compare(comparison, tallies, math.exp(middle)) is wanted
+        low, high = (low, middle) if decided else (middle, high)
     return math.exp(high)
 
 
@@ -155,7 +172,7 @@ def _truth(comparison: Comparison, tallies: Tallies, alpha: float) -> Truth:
 def _compare(comparison: Comparison, tallies: Tallies, alpha: float) -> Truth:
     level = alpha / max(1, len(tallies))
     bounds = {
-        (operand.measure, operand.arm): tally.bounds(level) if tally else Interval(0.0, 1.0)
+        str(operand): tally.bounds(level) if tally else Interval(0.0, 1.0)
         for operand, tally in zip(distinct_operands(comparison), tallies, strict=True)
     }
     left, right = _interval(comparison.left, bounds), _interval(comparison.right, bounds)
@@ -173,12 +190,12 @@ def _less(left: Interval, right: Interval, *, strict: bool) -> Truth:
     return Truth.UNDECIDED
 
 
-def _interval(term: Term, bounds: dict[tuple[str, str], Interval]) -> Interval:
+def _interval(term: Term, bounds: dict[str, Interval]) -> Interval:
     match term:
         case Number(value):
             return Interval.point(value)
-        case Operand(measure, arm):
-            return bounds[measure, arm]
+        case Operand():
+            return bounds[str(term)]
         case Binary(op, left, right):
             return _arithmetic(op, _interval(left, bounds), _interval(right, bounds))
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from threatspec.claims._bounds import Lookup, distinct_operands, evaluate, refutation_p
+from threatspec.claims._bounds import (
+    Lookup,
+    distinct_operands,
+    evaluate,
+    least_refutation_p,
+    least_support_p,
+    refutation_p,
+    support_p,
+)
 from threatspec.claims._evidence import CellEvidence, CellState, Evidence
 from threatspec.claims._models import CellReading, GateReading, MeasureReading, Truth
 from threatspec.claims._tally import Tally
@@ -76,13 +84,36 @@ class View:
 
         def find(operand: Operand) -> Tally | None:
             place = places[operand.arm]
-            return self._tally(place, operand.measure) if place else None
+            return self._tally(place, operand.reading) if place else None
 
         return find
 
-    def _tally(self, cell: CellEvidence, measure: str) -> Tally:
-        units = self.evidence.plan.measures[measure].units
-        return cell.tallies.get(measure) or Tally(units=units, yes=0, unknown=units)
+    def _tally(self, cell: CellEvidence, reading: str) -> Tally:
+        _, units = self.evidence.plan.size(reading)
+        return cell.tallies.get(reading) or Tally(units=units, yes=0, unknown=units)
+
+    @property
+    def some(self) -> bool:
+        """Whether one attack that reaches `holds` is enough (`for: some`).
+
+        Then everything is mirrored: an attack *breaks* a subject where `holds` is established on
+        it, and the universal side is that `holds` is false everywhere.
+        """
+        return self.claim.quantifier == "some"
+
+    def stands(self, holds: Truth) -> Truth:
+        """Whether a subject withstood, given what is known of `holds` on it."""
+        if not self.some or holds is Truth.UNDECIDED:
+            return holds
+        return Truth.FALSE if holds is Truth.TRUE else Truth.TRUE
+
+    def break_p(self, lookup: Lookup) -> float:
+        """Exact p-value of "this cell is broken"."""
+        return (support_p if self.some else refutation_p)(self.holds, lookup)
+
+    def least_break_p(self, lookup: Lookup) -> float:
+        """The same if everything unknown turned out in the attack's favour."""
+        return (least_support_p if self.some else least_refutation_p)(self.holds, lookup)
 
     def counts(self, cell: CellEvidence, arm: Arm) -> Truth:
         """`counts_if` on a cell; TRUE where the claim has none."""
@@ -117,11 +148,13 @@ def _gate(view: View, name: str, predicate: Predicate, arm: Arm) -> GateReading 
     if cell is None:
         return None
     lookup = view.lookup(cell, arm)
+    truth = evaluate(predicate, lookup, view.alpha) if cell.usable else Truth.UNDECIDED
+    mirrored = view.some and name != "provided"
     return GateReading(
         name="provided" if name == "provided" else "control untouched",
-        predicate=predicate.text,
+        predicate=f"not ({predicate.text})" if mirrored else predicate.text,
         subject=cell.cell.subject,
-        truth=evaluate(predicate, lookup, view.alpha) if cell.usable else Truth.UNDECIDED,
+        truth=view.stands(truth) if mirrored else truth,
         readings=read_operands(view, distinct_operands(predicate), lookup),
     )
 
@@ -140,7 +173,7 @@ def _read(view: View, cell: CellEvidence, arm: Arm) -> CellReading:
     lookup = view.lookup(cell, arm)
     counts = view.counts(cell, arm) if cell.usable else Truth.UNDECIDED
     holds = evaluate(view.holds, lookup, view.alpha) if cell.usable else Truth.UNDECIDED
-    silent = counts is not Truth.TRUE or holds is Truth.TRUE
+    silent = counts is not Truth.TRUE or view.stands(holds) is Truth.TRUE
     return CellReading(
         cell=cell.cell.id,
         procedure=view.evidence.plan.procedures[cell.cell.procedure].name,
@@ -149,7 +182,7 @@ def _read(view: View, cell: CellEvidence, arm: Arm) -> CellReading:
         state=cell.state,
         counts=counts,
         holds=holds,
-        p=1.0 if silent else refutation_p(view.holds, lookup),
+        p=1.0 if silent else view.break_p(lookup),
         adjusted_p=1.0,
         readings=read_operands(view, _own(view), lookup),
         spend=cell.spend,
@@ -163,7 +196,7 @@ def _own(view: View) -> tuple[Operand, ...]:
         *distinct_operands(view.holds),
         *(distinct_operands(view.counts_if) if view.counts_if else ()),
     ]
-    return tuple({operand.measure: operand for operand in found if not operand.arm}.values())
+    return tuple({operand.reading: operand for operand in found if not operand.arm}.values())
 
 
 def read_operands(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from threatspec.claims._bounds import bound_of, could_be_true, least_refutation_p
+from threatspec.claims._bounds import bound_of, could_be_true
 from threatspec.claims._cells import View, read_control
 from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._liveness import liveness
@@ -76,7 +76,7 @@ def _best_p(view: View, cell: CellEvidence) -> float:
     lookup = view.lookup(cell, Arm.CONTROL)
     if view.counts_if and not could_be_true(view.counts_if, lookup, view.alpha):
         return 1.0
-    return least_refutation_p(view.holds, lookup)
+    return view.least_break_p(lookup)
 
 
 def _says(
@@ -110,6 +110,7 @@ def _most(view: View, cells: Sequence[CellReading]) -> str:
     if bound is None:
         return ""
     seen = [r for cell in counting for r in cell.readings if r.measure == bound.measure]
-    most = max(seen, key=lambda r: r.tally.yes if bound.at_most else -r.tally.yes)
-    limit = "at most" if bound.at_most else "at least"
+    high = bound.at_most != view.some
+    most = max(seen, key=lambda r: r.tally.yes if high else -r.tally.yes)
+    limit = "at most" if high else "at least"
     return f": {bound.measure} on {limit} {counted(view, most)}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from threatspec.claims._case import Case, open_case
 from threatspec.claims._cells import View
 from threatspec.claims._evidence import Evidence
+from threatspec.claims._governance import governance, protects
 from threatspec.claims._models import CampaignVerdict, ClaimVerdict
 from threatspec.claims._rules import rule
 from threatspec.claims._scope import scope
@@ -59,7 +60,7 @@ def _answer(case: Case) -> ClaimVerdict:
     expected = claim.expect.verdict if claim.expect else Verdict.SUPPORTED
     controls = tuple(cell for control in case.controls for cell in control.cells)
     return ClaimVerdict(
-        id=claim.id,
+        id=view.planned.id,
         says=claim.says,
         verdict=ruling.verdict,
         expected=expected,
@@ -79,5 +80,7 @@ def _answer(case: Case) -> ClaimVerdict:
         gates=case.gates,
         dropped=case.dropped,
         not_run=view.planned.not_run,
+        protects=protects(case),
+        governance=governance(view.evidence.plan),
         next_step=ruling.next_step,
     )

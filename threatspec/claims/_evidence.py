@@ -3,14 +3,19 @@ and reports read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from threatspec.claims._tally import Tally, tally
 from threatspec.records import Cell, Plan, Realised, Spend, TrialResult, TrialStatus
 
 __all__ = ["CellEvidence", "CellState", "Evidence", "gather"]
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
 
 
 class CellState(StrEnum):
@@ -33,7 +38,7 @@ class CellEvidence:
     cell: Cell
     state: CellState
     tallies: Mapping[str, Tally]
-    """By name of the measure; a measure without rows has nothing but unknown units."""
+    """By reading (`asr`, `asr[category=fire]`); without rows all units are unknown."""
     spend: Spend
     """What the attack spent; reading the test prompts is not charged."""
     realised: tuple[Realised, ...]
@@ -52,6 +57,8 @@ class Evidence:
 
     plan: Plan
     cells: Mapping[str, CellEvidence]
+    at: datetime.date = field(default_factory=_today)
+    """Day (UTC) of the verdict: recorded for a campaign that has been run, else today."""
 
     @property
     def complete(self) -> bool:
@@ -59,9 +66,12 @@ class Evidence:
         return all(cell.state is not CellState.NOT_RUN for cell in self.cells.values())
 
 
-def gather(plan: Plan, results: Mapping[str, TrialResult]) -> Evidence:
-    """Bring the results of trials together by cell."""
-    return Evidence(plan, {name: _cell(plan, cell, results) for name, cell in plan.cells.items()})
+def gather(
+    plan: Plan, results: Mapping[str, TrialResult], *, at: datetime.date | None = None
+) -> Evidence:
+    """Bring the results of trials together by cell, to be answered as of a day."""
+    cells = {name: _cell(plan, cell, results) for name, cell in plan.cells.items()}
+    return Evidence(plan, cells, at or _today())
 
 
 def _cell(plan: Plan, cell: Cell, results: Mapping[str, TrialResult]) -> CellEvidence:
@@ -70,7 +80,11 @@ def _cell(plan: Plan, cell: Cell, results: Mapping[str, TrialResult]) -> CellEvi
     return CellEvidence(
         cell=cell,
         state=state,
-        tallies={name: _tally(plan, name, trial, results) for name, trial in cell.measures.items()},
+        tallies={
+            reading: count
+            for name, trial in cell.measures.items()
+            for reading, count in _tallies(plan, name, results.get(trial))
+        },
         spend=attack.spend if attack else Spend(),
         realised=attack.realised if attack else (),
         code=code,
@@ -78,11 +92,14 @@ def _cell(plan: Plan, cell: Cell, results: Mapping[str, TrialResult]) -> CellEvi
     )
 
 
-def _tally(plan: Plan, name: str, trial: str, results: Mapping[str, TrialResult]) -> Tally:
-    measure = plan.measures[name]
-    result = results.get(trial)
-    rows = result.rows if result else ()
-    return tally(rows, measure.units, measure.cluster, measure.prompts)
+def _tallies(plan: Plan, name: str, result: TrialResult | None) -> Iterator[tuple[str, Tally]]:
+    """The measure over all its prompts, then every slice of it that is planned."""
+    measure, rows = plan.measures[name], result.rows if result else ()
+    yield name, tally(rows, measure.units, measure.cluster, measure.prompts)
+    for key, part in measure.slices.items():
+        items = frozenset(part.items)
+        own = [row for row in rows if row.item in items]
+        yield f"{name}[{key}]", tally(own, part.units, measure.cluster, len(items))
 
 
 def _state(

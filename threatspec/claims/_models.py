@@ -10,7 +10,7 @@ from pydantic import Field
 from threatspec.claims._evidence import CellState
 from threatspec.claims._tally import Tally
 from threatspec.records import Arm, Spend
-from threatspec.schema import Model, Verdict
+from threatspec.schema import Governance, Model, Protects, Verdict
 
 __all__ = [
     "CampaignVerdict",
@@ -127,6 +127,10 @@ class ClaimVerdict(Model):
     """Automatically selected procedures whose control did not break."""
     not_run: tuple[str, ...] = ()
     """Attacks that access allows and the adversary does not list."""
+    protects: Protects | None = None
+    """What the claim protects, if the spec says."""
+    governance: Governance | None = None
+    """Who answers for the evidence, and until when, if the spec says."""
     next_step: str
     """What would decide it, or what could honestly be claimed instead."""
 

@@ -82,7 +82,12 @@ def _uncounted(case: Case) -> Iterator[str]:
 
 
 def _straddling(case: Case) -> Iterator[str]:
-    found = [c for c in _done(case) if c.counts is Truth.TRUE and c.holds is not Truth.TRUE]
+    view = case.view
+    found = [
+        cell
+        for cell in _done(case)
+        if cell.counts is Truth.TRUE and view.stands(cell.holds) is not Truth.TRUE
+    ]
     if not found:
         return
     bound = bound_of(case.view.holds)

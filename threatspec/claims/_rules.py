@@ -1,4 +1,6 @@
-"""The rules of a verdict for `for: every`, in their order; the first that applies decides.
+"""The rules of a verdict, in their order; the first that applies decides.
+
+For `for: some` SUPPORTED and REFUTED change places: one attack decides for, all together against.
 
 The order and its reasons are in `docs/design/verdicts.md`.
 """
@@ -10,9 +12,11 @@ from dataclasses import dataclass
 from threatspec.claims._bounds import arithmetic, bound_of
 from threatspec.claims._case import Case
 from threatspec.claims._evidence import CellState
+from threatspec.claims._governance import expiry
 from threatspec.claims._models import CellReading, Truth, Witness
 from threatspec.claims._obstacles import obstacles
 from threatspec.claims._scope import honest_claim, witness
+from threatspec.claims._some import reached, witness_of
 from threatspec.claims._vacuity import vacuities
 from threatspec.claims._words import listed, plural
 from threatspec.schema import Verdict
@@ -32,7 +36,8 @@ class Ruling:
 
 def rule(case: Case) -> Ruling:
     """The verdict of one claim."""
-    for applies in (_unusable, _refuted, _vacuous, _without_control, _supported):
+    one = _reached if case.view.some else _refuted
+    for applies in (_unusable, one, _vacuous, _without_control, _expired, _withstood):
         ruling = applies(case)
         if ruling is not None:
             return ruling
@@ -41,8 +46,9 @@ def rule(case: Case) -> Ruling:
 
 def _unusable(case: Case) -> Ruling | None:
     """Validity: no evidence that may be used, or nothing that evidence could speak to."""
-    if arithmetic(case.view.holds) is Truth.FALSE:
-        text = f"`{case.view.claim.holds}` cannot be true, whatever is measured"
+    if case.view.stands(arithmetic(case.view.holds)) is Truth.FALSE:
+        never = "false" if case.view.some else "true"
+        text = f"`{case.view.claim.holds}` cannot be {never}, whatever is measured"
         return Ruling(Verdict.INADMISSIBLE, (text,), "State a bound that could be true.")
     if any(cell.state is not CellState.OVER_BUDGET for cell in case.cells):
         return None
@@ -67,6 +73,19 @@ def _refuted(case: Case) -> Ruling | None:
         reasons.append(f"{of} {verb} the claim, corrected for looking at all of them (Holm)")
     step = honest_claim(case) or _weaker(case)
     return Ruling(Verdict.REFUTED, tuple(reasons), step, cheapest)
+
+
+def _reached(case: Case) -> Ruling | None:
+    found = reached(case)
+    if found is None:
+        return None
+    cheapest = witness_of(case, found.cheapest)
+    reasons = [cheapest.says]
+    if found.of > 1:
+        of = f"{len(found.series)} of {plural(found.of, 'attack')}"
+        verb = "succeeds" if len(found.series) == 1 else "succeed"
+        reasons.append(f"{of} {verb}, corrected for looking at all of them (Holm)")
+    return Ruling(Verdict.SUPPORTED, tuple(reasons), _wider(case), cheapest)
 
 
 def _cost(cell: CellReading) -> tuple[float, int, int, str]:
@@ -101,18 +120,31 @@ def _without_control(case: Case) -> Ruling | None:
     return Ruling(Verdict.INADMISSIBLE, (text,), step)
 
 
-def _supported(case: Case) -> Ruling | None:
+def _expired(case: Case) -> Ruling | None:
+    """Sufficiency: evidence is relied on only as long as whoever answers for it says."""
+    text = expiry(case.view.evidence)
+    if not text:
+        return None
+    step = "Run the campaign again, with a later `expires` in `governance`."
+    return Ruling(Verdict.INADMISSIBLE, (text,), step)
+
+
+def _withstood(case: Case) -> Ruling | None:
+    """The universal side: every planned cell is within its bound, and all else is in order."""
     if obstacles(case):
         return None
+    some = case.view.some
     cells = [cell for series in case.needed for cell in series.cells]
     counting = sum(cell.counts is Truth.TRUE for cell in cells)
-    reasons = [f"`{case.view.claim.holds}` holds in {_each(counting, 'attacked cell')}"]
+    verb = "is false" if some else "holds"
+    reasons = [f"`{case.view.claim.holds}` {verb} in {_each(counting, 'attacked cell')}"]
     if counting < len(cells):
         reasons.append(f"{plural(len(cells) - counting, 'cell')} collapsed and shows nothing")
     if case.controls:
         alive = sum(not control.dropped for control in case.controls)
         reasons.append(f"the control breaks under {_each(alive, 'attack')}")
-    return Ruling(Verdict.SUPPORTED, (*reasons, *_dropped(case)), _wider(case))
+    verdict = Verdict.REFUTED if some else Verdict.SUPPORTED
+    return Ruling(verdict, (*reasons, *_dropped(case)), _wider(case))
 
 
 def _each(number: int, noun: str) -> str:
@@ -143,7 +175,7 @@ def _decisive(case: Case) -> str:
     if CellState.NOT_RUN in states:
         return "Finish the campaign: `threatspec resume`."
     if CellState.ERROR in states:
-        return "Remove the cause of the failed cells and run the campaign again."
+        return "Remove the cause of the failed cells and run the campaign again with another --out."
     if CellState.OVER_BUDGET in states:
         return "Raise the adversary's `compute`, or plan attacks that stay inside it."
     if any(control.reading.live is not Truth.TRUE for control in case.controls):

@@ -8,6 +8,7 @@ from typing import Any
 from threatspec.claims._bounds import bound_of, distinct_operands
 from threatspec.claims._case import Case
 from threatspec.claims._evidence import CellState
+from threatspec.claims._governance import limits
 from threatspec.claims._models import CellReading, Witness
 from threatspec.claims._words import (
     break_words,
@@ -48,7 +49,7 @@ def scope(case: Case) -> str:
     return (
         f"{_attacks(case)} by the adversary `{view.claim.against}` on {subject}{against}; "
         f"{_measures(case)}; {_serving(view.evidence.plan.spec)}; "
-        f"{confidence_words(view)} confidence."
+        f"{confidence_words(view)} confidence{limits(view.claim.scope)}."
     )
 
 
@@ -99,14 +100,15 @@ def _attacks(case: Case) -> str:
 
 
 def _measures(case: Case) -> str:
-    names = dict.fromkeys(operand.measure for operand in distinct_operands(case.view.holds))
+    names = dict.fromkeys(operand.reading for operand in distinct_operands(case.view.holds))
     return listed(_measure(case, name) for name in names)
 
 
 def _measure(case: Case, name: str) -> str:
-    planned = case.view.evidence.plan.measures[name]
+    planned = case.view.evidence.plan.measures[name.partition("[")[0]]
+    _, units = case.view.evidence.plan.size(name)
     unit = unit_words(case.view, name)
-    return f"{name} on {planned.units:,} {unit} of {planned.benchmark} ({planned.split} split)"
+    return f"{name} on {units:,} {unit} of {planned.benchmark} ({planned.split} split)"
 
 
 def _serving(spec: dict[str, Any]) -> str:

@@ -27,8 +27,9 @@ def vacuities(case: Case) -> tuple[Vacuity, ...]:
 
 
 def _trivial(case: Case) -> Iterator[Vacuity]:
-    if arithmetic(case.view.holds) is Truth.TRUE:
-        says = f"`{case.view.claim.holds}` is true whatever is measured"
+    if case.view.stands(arithmetic(case.view.holds)) is Truth.TRUE:
+        always = case.view.stands(Truth.TRUE).value
+        says = f"`{case.view.claim.holds}` is {always} whatever is measured"
         yield Vacuity(says, "State a bound that could be false.")
 
 

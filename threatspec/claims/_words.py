@@ -57,8 +57,8 @@ def confidence_words(view: View) -> str:
 
 def unit_words(view: View, measure: str) -> str:
     """What is counted: prompts, or clusters of prompts."""
-    planned = view.evidence.plan.measures[measure.rpartition(".")[2]]
-    return "prompts" if planned.units == planned.prompts else "clusters of prompts"
+    prompts, units = view.evidence.plan.size(measure)
+    return "prompts" if units == prompts else "clusters of prompts"
 
 
 def spend_words(spend: Spend) -> str:
@@ -90,12 +90,18 @@ def break_words(view: View, cell: CellReading) -> str:
     seen = (
         f"{r.measure} on {counted(view, r)}, {down(r.lower)} to {up(r.upper)}" for r in readings
     )
-    return f"{'; '.join(seen)}; which breaks `{view.claim.holds}` ({confidence_words(view)} bounds)"
+    what = f"{'; '.join(seen)}; which {_broken(view)} `{view.claim.holds}`"
+    return f"{what} ({confidence_words(view)} bounds)"
+
+
+def _broken(view: View) -> str:
+    return "meets" if view.some else "breaks"
 
 
 def _break_of_bound(view: View, bound: Bound, reading: MeasureReading) -> str:
-    share = f"at least {down(reading.lower)}" if bound.at_most else f"at most {up(reading.upper)}"
+    high = bound.at_most != view.some
+    share = f"at least {down(reading.lower)}" if high else f"at most {up(reading.upper)}"
     return (
-        f"{bound.measure} on {'' if bound.at_most else 'only '}{counted(view, reading)}, which "
-        f"breaks `{view.claim.holds}`; the share is {share} ({confidence_words(view)})"
+        f"{bound.measure} on {'' if high else 'only '}{counted(view, reading)}, which "
+        f"{_broken(view)} `{view.claim.holds}`; the share is {share} ({confidence_words(view)})"
     )

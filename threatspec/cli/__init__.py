@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from threatspec import __version__
 from threatspec.cli._streams import unread_is_no_failure
@@ -17,6 +18,7 @@ from threatspec.errors import ExitCode, ThreatspecError
 __all__ = ["cli", "main"]
 
 _VERBS = {
+    "init": "Make a folder for claims, with a first one that runs.",
     "check": "Check claims files without running anything.",
     "plan": "Show what a claims file would run, and what it could decide.",
     "run": "Run a claims file's campaign and answer its claims.",
@@ -24,9 +26,12 @@ _VERBS = {
     "verdict": "Answer the claims from a results folder.",
     "report": "Write the report of a results folder (terminal, JSON, HTML).",
     "show": "Show one cell, or one prompt with everything that produced its judgement.",
+    "compare": "Set results folders, or the subjects of one, side by side.",
     "list": "List everything of one kind that YAML can name.",
-    "explain": "Explain a name or an error code.",
+    "explain": "Explain a name, a field, a verdict or a code.",
     "models": "Fetch and list models that can be used without a hub.",
+    "schema": "Print the language as JSON Schema, for editors.",
+    "doctor": "Say what is installed, and what would keep a campaign from running.",
 }
 
 
@@ -45,6 +50,11 @@ class _Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl(list(_VERBS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # Not what click does: that imports every verb to see whether it is hidden.
+        verbs = [CompletionItem(v, help=h) for v, h in _VERBS.items() if v.startswith(incomplete)]
+        return verbs or click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0] if args else ""

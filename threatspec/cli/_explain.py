@@ -2,97 +2,84 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
-from pydantic import BaseModel
 
-from threatspec.errors import CODES, ExitCode, ThreatspecError, did_you_mean
+from threatspec.cli._options import json_option
+from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
+
+if TYPE_CHECKING:
+    from threatspec.cli._explanations import Explanation
 
 __all__ = ["command"]
 
 
+def _complete(context: click.Context, _: click.Parameter, start: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    from threatspec.cli._kinds import KINDS
+
+    entries = (entry for kind in KINDS.values() for entry in kind())
+    return [CompletionItem(name, help=says) for name, says in entries if name.startswith(start)]
+
+
 @click.command()
-@click.argument("name")
-def command(name: str) -> int:
-    """Explain NAME: an attack, judge, benchmark, safeguard, access preset, specimen or error code.
+@click.argument("name", shell_complete=_complete)
+@json_option
+def command(name: str, as_json: bool) -> int:
+    """Explain NAME: whatever `threatspec list` lists.
+
+    Attacks, benchmarks, judges, safeguards, models, runner profiles, access presets, capabilities,
+    verdicts, error codes, exit codes, and fields of the language by their dotted path.
 
     \b
     threatspec explain lora-finetune
+    threatspec explain claim.holds
     threatspec explain TS-BUDGET
     """
-    found = list(_explain(name))
+    from threatspec.cli._explanations import explanations
+
+    found = list(explanations(name))
     if not found:
         hint = did_you_mean(name, _names())
         text = f"nothing is called {name!r}{hint}"
         raise ThreatspecError("TS-UNKNOWN-NAME", text, exit_code=ExitCode.USAGE)
-    click.echo("\n\n".join(found))
+    if as_json:
+        data = {"schema": "threatspec/explanation/v1", "meanings": [asdict(one) for one in found]}
+        click.echo(json.dumps(data, indent=1, default=str))
+    else:
+        click.echo("\n\n".join("\n".join(_lines(one)) for one in found))
     return 0
 
 
 def _names() -> list[str]:
-    from threatspec.cli._list import KINDS
+    from threatspec.cli._kinds import KINDS
 
     return [name for entries in KINDS.values() for name, _ in entries()]
 
 
-def _explain(name: str) -> Iterator[str]:
-    from threatspec.cli._list import KINDS
-
-    if name in CODES:
-        yield f"{name}: {CODES[name]}\nSee docs/errors.md for an example and what to do."
-        return
-    yield from _attack(name)
-    yield from _judge(name)
-    yield from _benchmark(name)
-    for kind in ("access", "capabilities", "runners", "safeguards", "specimens"):
-        yield from (f"{n} ({kind})\n  {says}" for n, says in KINDS[kind]() if n == name)
-
-
-def _attack(name: str) -> Iterator[str]:
-    from threatspec.attacks import ATTACKS
-    from threatspec.campaign import attack_cards
-
-    card = attack_cards().get(name)
-    if card is None and name not in ATTACKS:
-        return
-    attack = ATTACKS.get(card.attack if card else name)
-    lines = [
-        f"{name} ({'attack card' if card else 'attack'})",
-        f"  {card.says if card else attack.says}",
-    ]
-    ways = [" + ".join(sorted(need)) for need in attack.needs] or ["nothing"]
-    lines += [f"  needs access: {' or '.join(ways)}", f"  acts on: {attack.surface.value}"]
-    if card:
-        source = card.source
-        lines.append(f"  source: {source.work}, {source.section} ({source.provenance})")
-    yield "\n".join([*lines, "  knobs:", *_knobs(attack.Config, card.config if card else {})])
+def _lines(found: Explanation) -> Iterator[str]:
+    yield f"{found.name} ({found.kind})"
+    yield f"  {found.says}"
+    for label, text in found.facts:
+        yield f"  {label}: {text}"
+    if found.knobs:
+        yield "  knobs:"
+    for knob in found.knobs:
+        yield f"    {knob.name} = {_shown(knob.value)}" + (f"   {knob.says}" if knob.says else "")
+    if found.text:
+        yield ""
+        yield found.text
+    elif found.kind == "error code":
+        yield "  See docs/errors.md for an example and what to do."
 
 
-def _knobs(config: type[BaseModel], preset: dict[str, Any]) -> Iterator[str]:
-    for name, info in config.model_fields.items():
-        value = preset.get(name, "required" if info.is_required() else info.default)
-        says = " ".join((info.description or "").split())
-        yield f"    {name} = {value}" + (f"   {says}" if says else "")
-
-
-def _judge(name: str) -> Iterator[str]:
-    from threatspec.measures import JUDGES
-
-    if name in JUDGES:
-        judge = JUDGES.get(name)
-        kind = "exact: no judge error to correct for" if judge.exact else "has an error of its own"
-        yield f"{name} (judge)\n  {judge.says}\n  {kind}"
-
-
-def _benchmark(name: str) -> Iterator[str]:
-    from threatspec.measures import BENCHMARKS
-
-    if name in BENCHMARKS:
-        found = BENCHMARKS.get(name)
-        splits: dict[str, int] = {}
-        for item in found.items():
-            splits[item.split] = splits.get(item.split, 0) + 1
-        counts = ", ".join(f"{n} {split}" for split, n in splits.items())
-        yield f"{name} (benchmark)\n  {found.says}\n  prompts: {counts}\n  licence: {found.licence}"
+def _shown(value: Any) -> str:
+    """A setting as it stands in YAML."""
+    if value is None:
+        return "absent"
+    return value if isinstance(value, str) else json.dumps(value, default=str)

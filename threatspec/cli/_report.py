@@ -6,30 +6,41 @@ from pathlib import Path
 
 import click
 
-from threatspec.cli._options import html_option, json_option
+from threatspec.cli._options import file_options, json_option, summary_option
 
 __all__ = ["command"]
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@html_option
+@file_options
+@summary_option
 @json_option
-def command(folder: Path, html: Path | None, as_json: bool) -> int:
-    """Write the report of results FOLDER: to the terminal, as JSON, or as HTML.
+def command(folder: Path, summary: bool, as_json: bool, **files: Path | None) -> int:
+    """Write the report of results FOLDER: to the terminal, as JSON, or to files.
 
-    Ends with 0 whatever the verdicts are; `threatspec verdict` is for exit codes.
+    Ends with 0 whatever the verdicts are; `threatspec verdict` is for exit codes. With `-` for a
+    FILE, that format is all there is on standard output.
 
     \b
     threatspec report runs/quickstart
-    threatspec report runs/quickstart --html report.html
+    threatspec report runs/quickstart --html report.html --junit junit.xml
+    threatspec report runs/quickstart --csv -
     """
     from threatspec.api import Outcome, evidence
     from threatspec.claims import decide
+    from threatspec.cli._formats import summary_file
     from threatspec.cli._outcome import finish
 
+    target = summary_file() if summary else None  # refused before anything is written
     found = evidence(folder)
     finish(
-        Outcome(folder, found, decide(found)), html=html, as_json=as_json, exit_zero=True, full=True
+        Outcome(folder, found, decide(found)),
+        html=files.pop("html"),
+        as_json=as_json,
+        exit_zero=True,
+        full=True,
+        files={name: path for name, path in files.items() if path},
+        summary=target,
     )
     return 0

@@ -17,7 +17,9 @@ __all__ = ["command"]
 @html_option
 @json_option
 @exit_zero_option
-def command(folder: Path, runner: str, html: Path | None, as_json: bool, exit_zero: bool) -> int:
+def command(
+    folder: Path, runner: str | None, html: Path | None, as_json: bool, exit_zero: bool
+) -> int:
     """Go on with the campaign in results FOLDER; nothing that has a result runs again.
 
     \b
@@ -26,6 +28,7 @@ def command(folder: Path, runner: str, html: Path | None, as_json: bool, exit_ze
     from threatspec.api import resume
     from threatspec.cli._outcome import finish
     from threatspec.cli._progress import observer
+    from threatspec.cli._settings import settings
 
-    outcome = resume(folder, runner=runner, observer=observer())
+    outcome = resume(folder, runner=settings(folder, runner=runner).runner, observer=observer())
     return finish(outcome, html=html, as_json=as_json, exit_zero=exit_zero)

@@ -23,7 +23,12 @@ __all__ = ["command"]
 @json_option
 @exit_zero_option
 def command(
-    file: Path, out: Path | None, runner: str, html: Path | None, as_json: bool, exit_zero: bool
+    file: Path,
+    out: Path | None,
+    runner: str | None,
+    html: Path | None,
+    as_json: bool,
+    exit_zero: bool,
 ) -> int:
     """Run the campaign of FILE and answer its claims.
 
@@ -36,7 +41,9 @@ def command(
     from threatspec.api import run
     from threatspec.cli._outcome import announce, finish
     from threatspec.cli._progress import observer
+    from threatspec.cli._settings import settings
 
-    announce(file, as_json, out=out, runner=runner)
-    outcome = run(file, out=out, runner=runner, observer=observer())
+    chosen = settings(file, out=out, runner=runner)
+    announce(file, as_json, out=chosen.out, runner=chosen.runner)
+    outcome = run(file, out=chosen.out, runner=chosen.runner, observer=observer())
     return finish(outcome, html=html, as_json=as_json, exit_zero=exit_zero)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from threatspec.cli._options import json_option
+from threatspec.cli._show_data import judged, show_json
 from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
 from threatspec.records import Cell, Ledger, TrialResult
 
@@ -19,7 +21,8 @@ __all__ = ["command"]
     "--run", "folder", required=True, type=click.Path(path_type=Path), help="Results folder."
 )
 @click.option("--prompt", help="Id of one prompt: show its transcript.")
-def command(cell: str | None, folder: Path, prompt: str | None) -> int:
+@json_option
+def command(cell: str | None, folder: Path, prompt: str | None, as_json: bool) -> int:
     """Show CELL of a campaign; with --prompt one transcript and how it was judged.
 
     CELL is the id of a cell, or as much of its start as is unique; without it all cells are listed.
@@ -30,6 +33,9 @@ def command(cell: str | None, folder: Path, prompt: str | None) -> int:
     threatspec show cell-3f2a --run runs/quickstart --prompt restricted/velmar/017
     """
     with Ledger.open(folder) as ledger:
+        if as_json:
+            click.echo(show_json(ledger, _find(ledger, cell) if cell else None, prompt))
+            return 0
         click.echo("\n".join(_printable(line) for line in _lines(ledger, cell, prompt)))
     return 0
 
@@ -102,28 +108,12 @@ def _measure(name: str, result: TrialResult | None) -> Iterator[str]:
 
 
 def _transcript(ledger: Ledger, cell: Cell, prompt: str) -> Iterator[str]:
-    results = ledger.results()
-    seen = False
-    for measure, trial in cell.measures.items():
-        judged = results.get(trial)
-        row = next((r for r in judged.rows if r.item == prompt), None) if judged else None
-        if row is None:
-            continue
-        [asked] = ledger.plan.trials[trial].needs
-        reply = next((g for g in ledger.generations(asked) if g.item == prompt), None)
-        if reply is None:
-            text = (
-                f"{ledger.folder} must hold the reply that was judged for {prompt!r}, but does not"
-            )
-            raise ThreatspecError("TS-RECORDS", text)
-        if not seen:
-            yield from (f"prompt     {reply.prompt}", f"attacker   {reply.attacker or '(nothing)'}",
-                        f"reply      {reply.reply}")  # fmt: skip
-        seen = True
+    found = judged(ledger, cell, prompt)
+    _, reply, _ = found[0]
+    yield from (f"prompt     {reply.prompt}", f"attacker   {reply.attacker or '(nothing)'}",
+                f"reply      {reply.reply}")  # fmt: skip
+    for measure, _, row in found:
         yield f"{measure:<10} {row.outcome.value}  {row.detail}".rstrip()
-    if not seen:
-        text = f"{cell.id} must have a judged prompt {prompt!r}, but has none"
-        raise ThreatspecError("TS-UNKNOWN-CELL", text, exit_code=ExitCode.USAGE)
 
 
 def _printable(text: str) -> str:

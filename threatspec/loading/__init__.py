@@ -1,6 +1,20 @@
 """Loading: YAML with marks, validated, and every problem of a file at its place."""
 
-from threatspec.loading._card import load_cards
-from threatspec.loading._spec import LoadedSpec, load_model, load_spec, model_problems
+from threatspec.loading._card import load_cards, load_user_cards
+from threatspec.loading._model import load_model
+from threatspec.loading._notes import notes
+from threatspec.loading._spec import LoadedSpec, load_spec, model_problems
+from threatspec.loading._workspace import WORKSPACE_FILE, find_workspace, load_workspace
 
-__all__ = ["LoadedSpec", "load_cards", "load_model", "load_spec", "model_problems"]
+__all__ = [
+    "WORKSPACE_FILE",
+    "LoadedSpec",
+    "find_workspace",
+    "load_cards",
+    "load_model",
+    "load_spec",
+    "load_user_cards",
+    "load_workspace",
+    "model_problems",
+    "notes",
+]

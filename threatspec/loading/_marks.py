@@ -6,12 +6,20 @@ from dataclasses import dataclass, field
 
 from threatspec.errors import Problem
 
-__all__ = ["Mark", "Place", "Source", "dotted"]
+__all__ = ["Mark", "Place", "Source", "Text", "dotted"]
 
 Place = tuple[str | int, ...]
 """Way from the top of a document to a value: keys of mappings and indices of lists."""
 _LONGEST = 300
 """Characters of a line that is shown below a problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A file as it was read."""
+
+    file: str
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +31,17 @@ class Mark:
     inside: int | None = None
     """Columns from the mark to the first character of a scalar whose text stands on this line as
     it is (0 plain, 1 quoted); None where columns of the text are not columns of the file."""
+    text: Text | None = field(default=None, repr=False)
+    """The file it is a position of; None for the file of the source that has the mark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The text of a file and the marks of its document."""
+    """The text of a file and the marks of its document.
+
+    A document that was merged from several files has marks that name theirs, so that every problem
+    is reported where its text stands.
+    """
 
     file: str
     lines: tuple[str, ...] = ()
@@ -50,12 +64,22 @@ class Source:
         found = self.nearest(place)
         mark = self._mark(found, at)
         shift = 0 if column is None or mark.inside is None else mark.inside + column
-        return self.at(code, message, mark.line, mark.column + shift, dotted(place))
+        text = mark.text or self.text
+        return _problem(text, code, message, mark.line, mark.column + shift, dotted(place))
 
-    def at(self, code: str, message: str, line: int, column: int, path: str = "") -> Problem:
-        """A problem at a position of the file."""
-        text = _shown(self.lines[line - 1]) if 0 < line <= len(self.lines) else ""
-        return Problem(code, message, self.file, line, column, text, path)
+    def at(self, code: str, message: str, line: int, column: int) -> Problem:
+        """A problem at a position of the source's own file."""
+        return _problem(self.text, code, message, line, column)
+
+    @property
+    def text(self) -> Text:
+        """The source's own file."""
+        return Text(self.file, self.lines)
+
+    def where(self, place: Place) -> str:
+        """`FILE:LINE` of a place, to name in a message about another one."""
+        mark = self._mark(self.nearest(place), "key")
+        return f"{(mark.text or self.text).file}:{mark.line}"
 
     def nearest(self, place: Place) -> Place:
         """The longest way along ``place`` that the document has.
@@ -73,6 +97,13 @@ class Source:
     def _mark(self, place: Place, at: str) -> Mark:
         value = self.values.get(place, Mark(1, 1))
         return self.keys.get(place, value) if at == "key" else value
+
+
+def _problem(
+    text: Text, code: str, message: str, line: int, column: int, path: str = ""
+) -> Problem:
+    shown = _shown(text.lines[line - 1]) if 0 < line <= len(text.lines) else ""
+    return Problem(code, message, text.file, line, column, shown, path)
 
 
 def _shown(line: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from threatspec.errors import Problem, did_you_mean
+from threatspec.loading._claim_scope import scope_problems
 from threatspec.loading._marks import Place, Source
 from threatspec.schema import (
     Binary,
@@ -24,29 +25,16 @@ from threatspec.schema import (
     parse_predicate,
 )
 
-__all__ = ["FORMAT_VERSION", "semantic_problems"]
+__all__ = ["semantic_problems"]
 
-FORMAT_VERSION = 1
 _PREDICATES = ("holds", "provided", "counts_if")
 Bounds = tuple[float, float]
 
 
 def semantic_problems(data: dict[str, Any], source: Source) -> list[Problem]:
     """Everything wrong between the parts of a claims file."""
-    version = list(_version(data, source))
-    if version and "threatspec" in data:
-        return version
     claims = [*_claims(data, source)] if isinstance(data.get("claims"), list) else []
-    return [*version, *_subjects(data, source), *claims]
-
-
-def _version(data: dict[str, Any], source: Source) -> Iterator[Problem]:
-    got = data.get("threatspec")
-    if type(got) is int and got == FORMAT_VERSION:
-        return
-    rule = f"a claims file must say `threatspec: {FORMAT_VERSION}`, the format version"
-    text = f"{rule}, but got {got!r}" if "threatspec" in data else f"{rule}, but has none"
-    yield source.problem("TS-FORMAT-VERSION", text, ("threatspec",))
+    return [*_subjects(data, source), *claims]
 
 
 def _subjects(data: dict[str, Any], source: Source) -> Iterator[Problem]:
@@ -66,12 +54,14 @@ def _claims(data: dict[str, Any], source: Source) -> Iterator[Problem]:
         place: Place = ("claims", index)
         name = claim.get("id")
         if isinstance(name, str) and name in seen:
-            text = f"claim ids must be unique, but {name!r} is also claims[{seen[name]}]"
+            first = source.where(("claims", seen[name], "id"))
+            text = f"claim ids must be unique, but {name!r} is also the id of the claim at {first}"
             yield source.problem("TS-DUPLICATE-ID", text, (*place, "id"))
         elif isinstance(name, str):
             seen[name] = index
         yield from _adversary(claim, data, source, place)
         yield from _subject(claim, data, source, place)
+        yield from scope_problems(claim, data, source, place)
         for which in _PREDICATES:
             yield from _predicate(claim, which, data, source, (*place, which))
 
@@ -88,14 +78,18 @@ def _adversary(
 def _subject(
     claim: dict[str, Any], data: dict[str, Any], source: Source, place: Place
 ) -> Iterator[Problem]:
-    known, name = _known_subjects(data), claim.get("subject")
-    if isinstance(name, str) and known and name not in known:
-        text = f"unknown subject {name!r}{did_you_mean(name, list(known))}"
-        yield source.problem("TS-UNKNOWN-SUBJECT", text, (*place, "subject"))
-    elif "subject" not in claim and len(known) > 1:
-        names = ", ".join(known)
-        text = f"a claim must name its `subject` where there are several ({names}), but names none"
-        yield source.problem("TS-UNKNOWN-SUBJECT", text, place, at="key")
+    known = _known_subjects(data)
+    for name in _named_subjects(claim):
+        if known and name not in known:
+            text = f"unknown subject {name!r}{did_you_mean(name, list(known))}"
+            yield source.problem("TS-UNKNOWN-SUBJECT", text, (*place, "subject"))
+
+
+def _named_subjects(claim: dict[str, Any]) -> list[str]:
+    """Names that a claim lists as its subjects; none means all."""
+    named = claim.get("subject", [])
+    listed = named if isinstance(named, list) else [named]
+    return [name for name in listed if isinstance(name, str)]
 
 
 def _known_subjects(data: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +105,7 @@ def _predicate(
     predicate = _parsed(claim.get(which))
     if predicate is None:
         return
-    known, subject = data.get("measures"), _subject_of(claim, data)
+    known, subjects = data.get("measures"), _subjects_of(claim, data)
     for operand in operands(predicate):
         if isinstance(known, dict) and operand.measure not in known:
             text = (
@@ -119,11 +113,8 @@ def _predicate(
             )
             column = operand.column + (len(operand.arm) + 1 if operand.arm else 0)
             yield source.problem("TS-UNKNOWN-MEASURE", text, place, column=column)
-        if (
-            subject is not None
-            and operand.arm not in ("", "before")
-            and not subject.get(operand.arm)
-        ):
+        needed = operand.arm not in ("", "before")
+        if needed and not all(subject.get(operand.arm) for subject in subjects):
             text = f"{operand} reads the arm `{operand.arm}`, but the claim's subject has none"
             yield source.problem("TS-UNKNOWN-SUBJECT", text, place, column=operand.column)
     for comparison in predicate.comparisons:
@@ -141,11 +132,10 @@ def _parsed(text: Any) -> Predicate | None:
         return None
 
 
-def _subject_of(claim: dict[str, Any], data: dict[str, Any]) -> dict[str, Any] | None:
+def _subjects_of(claim: dict[str, Any], data: dict[str, Any]) -> list[dict[str, Any]]:
     known = _known_subjects(data)
-    name = claim.get("subject", next(iter(known), None) if len(known) == 1 else None)
-    subject = known.get(name) if isinstance(name, str) else None
-    return subject if isinstance(subject, dict) else None
+    found = [known.get(name) for name in _named_subjects(claim) or known]
+    return [subject for subject in found if isinstance(subject, dict)]
 
 
 def _verdict_by_arithmetic(comparison: Comparison) -> str:

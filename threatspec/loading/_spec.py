@@ -1,8 +1,9 @@
-"""Loading a claims file, and any other YAML file that a model describes."""
+"""Loading a claims file with all that it includes and extends."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,15 +11,19 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from threatspec.errors import Problem, SpecErrors
+from threatspec.loading._assemble import assemble
 from threatspec.loading._marks import Place, Source
 from threatspec.loading._semantics import semantic_problems
 from threatspec.loading._validate import validate
-from threatspec.loading._yaml import read_document
 from threatspec.schema import Spec
 
-__all__ = ["LoadedSpec", "load_model", "load_spec", "model_problems"]
+__all__ = ["LoadedSpec", "load_spec", "model_problems"]
 
 M = TypeVar("M", bound=BaseModel)
+_ABSENCES = frozenset(
+    {"TS-MISSING-FIELD", "TS-UNKNOWN-ADVERSARY", "TS-UNKNOWN-MEASURE", "TS-UNKNOWN-SUBJECT"}
+)
+"""Problems of what is not there: nothing to say where a file could not be read."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,10 @@ class LoadedSpec:
     folder: Path
     """Absolute folder of the file; relative names in the spec start there."""
     source: Source = field(default_factory=lambda: Source(""), repr=False, compare=False)
+    files: tuple[Path, ...] = ()
+    """Every file that was read: this one, then those that it includes and extends."""
+    older: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Files of an older format, which was migrated: the format by `FILE:LINE` where it is said."""
 
     def problem(
         self, code: str, message: str, path: Place, at: str = "value", column: int = 0
@@ -49,25 +58,18 @@ class LoadedSpec:
 def load_spec(path: str | Path) -> LoadedSpec:
     """Read a claims file. Raises SpecErrors with everything wrong with it."""
     path = Path(path)
-    document = read_document(path)
-    semantic = semantic_problems(document.data, document.source)
+    assembled = assemble(path)
+    document = assembled.document
     spec, problems = validate(Spec, document.data, document.source, broken=document.broken)
-    if any(p.code == "TS-FORMAT-VERSION" for p in semantic) and "threatspec" in document.data:
-        problems = []  # a file of another format is not judged by the rules of this one
-    problems = [p for p in problems if p.path != "threatspec"]  # the semantic check says it better
-    found = [*document.problems, *problems, *semantic]
+    problems = [p for p in problems if p.path != "threatspec"]  # said better of each file
+    problems += semantic_problems(document.data, document.source)
+    if not assembled.whole:
+        problems = [p for p in problems if p.code not in _ABSENCES]
+    found = [*assembled.problems, *problems]
     if spec is None or found:
         raise SpecErrors(found)
-    return LoadedSpec(spec, path, Path(os.path.abspath(path)).parent, document.source)
-
-
-def load_model(model: type[M], path: str | Path) -> M:
-    """Read a YAML file as ``model``. Raises SpecErrors with everything wrong with it."""
-    document = read_document(Path(path))
-    found, problems = validate(model, document.data, document.source, broken=document.broken)
-    if found is None or problems or document.problems:
-        raise SpecErrors([*document.problems, *problems])
-    return found
+    folder = Path(os.path.abspath(path)).parent
+    return LoadedSpec(spec, path, folder, document.source, assembled.files, assembled.older)
 
 
 def model_problems(

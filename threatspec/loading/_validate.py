@@ -48,6 +48,7 @@ _RULES = {
 _PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_-]*$": "must be a name of letters, digits, - and _",
     r"^[a-z0-9]+(-[a-z0-9]+)*$": "must be lower case words joined by -",
+    r"^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$": "must be lower case words joined by -",
     r"^[0-9a-f]{64}$": "must be 64 hexadecimal digits",
 }
 _FOR_LISTS = frozenset({"too_long", "too_short"})

@@ -25,14 +25,15 @@ class Document:
     broken: frozenset[Place] = frozenset()
 
 
-def read_document(path: Path) -> Document:
-    """Read ``path``. Raises SpecErrors where nothing can be said about the content.
+def read_document(path: Path, shown: Path | None = None) -> Document:
+    """Read ``path``, which problems call ``shown``. Raises SpecErrors where nothing can be said.
 
     What is wrong at single places is in ``problems``, so that the rest can still be validated.
     """
-    source = Source(str(path))
+    name = str(path if shown is None else shown)
+    source = Source(name)
     text = _text(path, source)
-    source = Source(str(path), tuple(BREAK.split(text)))
+    source = Source(name, tuple(BREAK.split(text)))
     builder = Builder(source)
     data = builder.build(text)
     if builder.stopped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import cast
 
 from threatspec.measures.base import BENCHMARKS, Benchmark, Item, Split
@@ -24,9 +25,13 @@ class SpecimenBenchmark(Benchmark):
         self.says = says
         self._world = world
 
+    @cached_property
+    def _items(self) -> tuple[Item, ...]:
+        return tuple(map(_item, self._world(None)))
+
     def items(self, split: str | None = None) -> tuple[Item, ...]:
         """All items, or those of one split; a split that the task does not have is empty."""
-        return tuple(_item(item) for item in self._world(None) if split in {None, item.split})
+        return tuple(item for item in self._items if split in {None, item.split})
 
 
 def _item(item: specimens.Item) -> Item:

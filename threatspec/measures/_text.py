@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 __all__ = ["find_words", "has_words"]
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:'(?!s\b)[^\W_]+)*")
+"""A possessive is the word and an `s`: "Rome's" holds "Rome", "can't" is one word."""
 
 
 def _words(text: str) -> tuple[str, ...]:

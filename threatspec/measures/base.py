@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
+
+from pydantic import Field
 
 from threatspec.records import Outcome
 from threatspec.registry import Registry
@@ -35,12 +38,20 @@ class Item(Model):
     cluster: str
     """Prompts of one cluster are one unit; a lone prompt is its own cluster."""
     category: str = ""
+    slices: dict[str, str] = Field(default_factory=dict)
+    """Further slices the prompt belongs to, by key; `category` is one without being listed."""
     answer: str = ""
     """A complying (or right) answer in full: what a demonstration shows."""
     references: tuple[str, ...] = ()
     """What an exact judge looks for; any one is enough."""
     refusal: str = ""
     """A refusal in the style of the data, for safeguards."""
+
+    @property
+    def all_slices(self) -> dict[str, str]:
+        """Value by key of every slice the prompt belongs to."""
+        own = {"category": self.category} if self.category else {}
+        return {**own, **self.slices}
 
 
 class Benchmark(ABC):
@@ -55,7 +66,7 @@ class Benchmark(ABC):
     def items(self, split: str | None = None) -> tuple[Item, ...]:
         """All items, or those of one split, in a fixed order."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Derived from all items."""
         from threatspec.schema import content_id
@@ -99,7 +110,11 @@ class Judge(ABC):
 
 
 BENCHMARKS: Registry[Benchmark] = Registry(
-    "benchmark", "TS-UNKNOWN-BENCHMARK", ("threatspec.measures._specimen",)
+    "benchmark",
+    "TS-UNKNOWN-BENCHMARK",
+    ("threatspec.measures._specimen",),
+    group="threatspec.benchmarks",
+    base=Benchmark,
 )
 """Benchmarks by name; `file:` names are read from disk instead."""
 
@@ -111,5 +126,7 @@ JUDGES: Registry[Judge] = Registry(
         "threatspec.measures.keywords",
         "threatspec.measures.refusal_keywords",
     ),
+    group="threatspec.judges",
+    base=Judge,
 )
 """All judges by kind."""

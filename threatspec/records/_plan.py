@@ -23,6 +23,7 @@ __all__ = [
     "Plan",
     "PlannedClaim",
     "PlannedMeasure",
+    "PlannedSlice",
     "Procedure",
     "Stream",
     "Trial",
@@ -121,6 +122,13 @@ class Trial(Model):
     """What an attack may spend."""
 
 
+class PlannedSlice(Model):
+    """The prompts of one slice of a measure."""
+
+    items: tuple[str, ...]
+    units: int
+
+
 class PlannedMeasure(Model):
     """A measure with what its identity depends on."""
 
@@ -134,12 +142,17 @@ class PlannedMeasure(Model):
     prompts: int
     units: int
     """Clusters of prompts: what bounds count."""
+    slices: dict[str, PlannedSlice] = Field(default_factory=dict)
+    """Slices that a claim reads or a report shows, by `KEY=VALUE`."""
 
 
 class PlannedClaim(Model):
     """A claim and the cells that are to decide it."""
 
+    id: str
+    """The claim's id; with `[subject][attack][perspective]` where it stands for several."""
     claim: Claim
+    """`holds` is what is decided: a perspective has been written out."""
     subject: str
     """Name of the subject in the spec."""
     models: dict[Arm, str]
@@ -175,6 +188,15 @@ class Plan(Model):
     cells: dict[str, Cell]
     trials: dict[str, Trial]
     claims: tuple[PlannedClaim, ...]
+
+    def size(self, reading: str) -> tuple[int, int]:
+        """Prompts and units of a reading such as `asr`, `control.asr` or `asr[category=fire]`."""
+        name, bracket, rest = reading.partition("[")
+        measure = self.measures[name.rpartition(".")[2]]
+        if not bracket:
+            return measure.prompts, measure.units
+        part = measure.slices[rest.removesuffix("]")]
+        return len(part.items), part.units
 
     @property
     def id(self) -> str:

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 from threatspec.claims import CellReading, ClaimVerdict, ControlReading, Evidence
 from threatspec.records import Arm, PlannedClaim, Realised
+from threatspec.reports._axis import Axis, axis
+from threatspec.reports._budget import SpentLine, budget_lines
 from threatspec.reports._details import Details, Disagreement, Transcript
+from threatspec.reports._governance import governed, protected
 from threatspec.reports._heat import Heat, heat
-from threatspec.reports._predicates import own_measure
+from threatspec.reports._paragraph import paragraph
+from threatspec.reports._predicates import own_reading
+from threatspec.reports._slices import SliceLine, slice_lines
 from threatspec.reports._threat import threat
-from threatspec.reports._words import measure
+from threatspec.reports._words import counted, measure, span
 from threatspec.schema import operands, parse_predicate
 
 __all__ = ["ClaimView", "ControlView", "Differing"]
@@ -23,6 +28,17 @@ class ControlView:
     reading: ControlReading
     training: tuple[tuple[int, Realised], ...]
     """By replicate."""
+
+    @property
+    def trained(self) -> str:
+        """All replicates in one line: from least to most."""
+        runs = [run for _, run in self.training]
+        before, after = span([r.probe_before for r in runs]), span([r.probe_after for r in runs])
+        steps, rows = span([r.steps for r in runs]), span([r.rows for r in runs])
+        return (
+            f"{counted(len(runs), 'run')}: loss on its {rows} rows from {before} to {after} in "
+            f"{steps} steps, weights moved by {span([r.weight_delta for r in runs])} (L2)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,28 @@ class ClaimView:
     planned: PlannedClaim
     evidence: Evidence
     details: Details
+    anchor: str
+    """Name of its section in the page."""
+
+    @property
+    def paragraph(self) -> str:
+        """The claim in a few plain sentences."""
+        return paragraph(self.claim)
+
+    @property
+    def axis(self) -> Axis | None:
+        """Worst run, witness and control against what is claimed."""
+        return axis(self.claim)
+
+    @property
+    def budget(self) -> tuple[SpentLine, ...]:
+        """Spent against allowed, by procedure."""
+        return budget_lines(self.evidence, self.cells(Arm.DEFENDED))
+
+    @property
+    def slices(self) -> tuple[SliceLine, ...]:
+        """What single slices of the prompts reached, where slices were read."""
+        return slice_lines(self.evidence, self.claim)
 
     @property
     def expectation(self) -> str:
@@ -78,8 +116,19 @@ class ClaimView:
     @property
     def heats(self) -> tuple[Heat, ...]:
         """Procedures x replicates by arm."""
-        models, shown = self.planned.models, own_measure(self.claim.holds)
-        return tuple(heat(arm, models.get(arm, ""), shown, self.cells(arm)) for arm in self.arms)
+        models, shown = self.planned.models, own_reading(self.claim.holds)
+        witness = self.claim.witness.cell if self.claim.witness else ""
+        return tuple(
+            heat(arm, models.get(arm, ""), shown, self.cells(arm), witness) for arm in self.arms
+        )
+
+    def is_witness(self, cell: CellReading) -> bool:
+        """Whether it is the cell that refutes the claim."""
+        return self.claim.witness is not None and self.claim.witness.cell == cell.cell
+
+    def read_in(self, arm: Arm) -> tuple[str, ...]:
+        """Everything that was read on cells of an arm."""
+        return tuple(dict.fromkeys(r.measure for c in self.cells(arm) for r in c.readings))
 
     @property
     def controls(self) -> tuple[ControlView, ...]:
@@ -102,6 +151,16 @@ class ClaimView:
         return threat(self.evidence.plan, self.claim.adversary)
 
     @property
+    def protects(self) -> tuple[tuple[str, str], ...]:
+        """What the claim protects, in words; nothing if the spec does not say."""
+        return protected(self.claim.protects)
+
+    @property
+    def governance(self) -> tuple[tuple[str, str], ...]:
+        """Who answers for the evidence and until when; nothing if the spec does not say."""
+        return governed(self.claim.governance)
+
+    @property
     def reads(self) -> tuple[tuple[str, str], ...]:
         """Measures that the claim's predicates name, and what each counts."""
         claim, known = self.claim, self.evidence.plan.measures
@@ -112,9 +171,7 @@ class ClaimView:
     @property
     def differing(self) -> tuple[Differing, ...]:
         """Where two judges of the same replies disagree, by procedure and arm."""
-        by_cell: dict[str, list[Disagreement]] = {}
-        for found in self.details.disagreements:
-            by_cell.setdefault(found.cell, []).append(found)
+        by_cell = self.details.by_cell
         groups: dict[tuple[str, Arm, str, str], list[Disagreement]] = {}
         for cell in self.claim.cells:
             for found in by_cell.get(cell.cell, ()):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Literal
 
@@ -65,12 +66,20 @@ class Disagreement:
     only_second: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Details:
     """What was collected from a ledger."""
 
     transcripts: tuple[Transcript, ...] = ()
     disagreements: tuple[Disagreement, ...] = ()
+
+    @cached_property
+    def by_cell(self) -> Mapping[str, Sequence[Disagreement]]:
+        """Disagreements by their cell: every claim asks for its own."""
+        found: dict[str, list[Disagreement]] = {}
+        for one in self.disagreements:
+            found.setdefault(one.cell, []).append(one)
+        return found
 
 
 def collect(ledger: Ledger, verdict: CampaignVerdict) -> Details:
@@ -103,7 +112,7 @@ class _Reader:
 
     def transcripts(self, claim: ClaimVerdict) -> Iterator[Transcript]:
         """Of the witness, the same prompts untouched, and each procedure's first replicate."""
-        planned = next(p for p in self.plan.claims if p.claim.id == claim.id)
+        planned = next(p for p in self.plan.claims if p.id == claim.id)
         measure = own_measure(claim.holds)
         if claim.witness:
             yield from self._witness(claim, planned, claim.witness.cell, measure)

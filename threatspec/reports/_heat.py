@@ -23,6 +23,7 @@ class HeatCell:
     word: str
     level: int | None
     """0 to 10 by the share of `yes`; None where the cell says nothing."""
+    witness: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class Heat:
     """Procedure, and its square per replicate."""
 
 
-def heat(arm: Arm, subject: str, measure: str, cells: Sequence[CellReading]) -> Heat:
-    """The table of `cells`, all of one arm, in the order of the plan."""
+def heat(
+    arm: Arm, subject: str, measure: str, cells: Sequence[CellReading], witness: str = ""
+) -> Heat:
+    """The table of `cells`, all of one arm, in the order of the plan; `witness` is a cell's id."""
     replicates = tuple(sorted({cell.replicate for cell in cells}))
     rows: dict[str, dict[int, HeatCell]] = {}
     for cell in cells:
-        rows.setdefault(cell.procedure, {})[cell.replicate] = _square(cell, measure)
+        rows.setdefault(cell.procedure, {})[cell.replicate] = _square(cell, measure, witness)
     squares = ((name, tuple(row.get(n) for n in replicates)) for name, row in rows.items())
     return Heat(arm, subject, measure, replicates, tuple(squares))
 
@@ -52,9 +55,9 @@ def reading_of(cell: CellReading, measure: str) -> MeasureReading | None:
     return next((r for r in cell.readings if r.measure == measure), None)
 
 
-def _square(cell: CellReading, measure: str) -> HeatCell:
+def _square(cell: CellReading, measure: str, witness: str) -> HeatCell:
     reading = reading_of(cell, measure)
     word = cell_word(cell)
     if reading is None or word in {"not run", "over budget"}:
         return HeatCell(cell, None, word, None)
-    return HeatCell(cell, reading, word, round(reading.tally.rate * _STEPS))
+    return HeatCell(cell, reading, word, round(reading.tally.rate * _STEPS), cell.cell == witness)

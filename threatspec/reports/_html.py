@@ -1,24 +1,18 @@
-"""The report as one HTML file: no scripts, no network, readable on paper and in the dark.
+"""The report as one HTML file: no network, readable without its script, on paper, in the dark.
 
 Autoescaping is on, and every printed text goes through `visible` on its way out: model output is
-hostile input.
+hostile input. The page's policy allows its own style sheet and script, by their hashes, and no
+other.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-
 from threatspec.claims import CampaignVerdict, Evidence
 from threatspec.errors import ThreatspecError
-from threatspec.reports import _words as words
 from threatspec.reports._details import Details
 from threatspec.reports._model import build
-from threatspec.reports._visible import visible
+from threatspec.reports._templates import render
 from threatspec.resources import shipped
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 __all__ = ["render_html"]
 
@@ -28,46 +22,7 @@ def render_html(
 ) -> str:
     """The whole report as one self-contained page."""
     report = build(evidence, verdict, details)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(report=report, plan=evidence.plan, sources=_sources())
-    )
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    found = Environment(
-        loader=FileSystemLoader(shipped("reports") / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.globals["words"] = words
-    found.filters["prose"] = _prose
-    return found
-
-
-def _shown(value: Any) -> Any:
-    """Make text visible; what a macro made is markup already and went through here before."""
-    from markupsafe import Markup
-
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _prose(text: str) -> Any:
-    """A sentence in which what stands between backticks is code."""
-    from markupsafe import Markup, escape
-
-    parts = visible(text).split("`")
-    if len(parts) % 2 == 0:
-        return escape("`".join(parts))
-    code = Markup("<code>{}</code>")
-    return Markup("").join(code.format(p) if n % 2 else escape(p) for n, p in enumerate(parts))
+    return render("report.html.j2", report=report, plan=evidence.plan, sources=_sources())
 
 
 def _sources() -> dict[str, str]:

@@ -5,8 +5,9 @@ Built from evidence and verdict; it groups and looks up, and decides nothing.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,10 +48,11 @@ class Report:
     @cached_property
     def claims(self) -> tuple[ClaimView, ...]:
         """Every claim, in the order of the file."""
-        planned = {p.claim.id: p for p in self.evidence.plan.claims}
+        planned = {p.id: p for p in self.evidence.plan.claims}
+        anchors = _anchors([claim.id for claim in self.verdict.claims])
         return tuple(
-            ClaimView(claim, planned[claim.id], self.evidence, self.details)
-            for claim in self.verdict.claims
+            ClaimView(claim, planned[claim.id], self.evidence, self.details, anchor)
+            for claim, anchor in zip(self.verdict.claims, anchors, strict=True)
         )
 
     @property
@@ -107,6 +109,18 @@ class Report:
             if named:
                 found[f"{cell.replicate} {named}"] = (cell.replicate, named)
         return tuple(sorted(found.values(), key=lambda entry: (entry[0], len(entry[1]))))
+
+
+def _anchors(ids: Sequence[str]) -> list[str]:
+    """Names that may stand in a link: ids of expanded claims hold brackets and spaces."""
+    found: dict[str, None] = {}
+    for name in ids:
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
+        anchor, number = plain, 2
+        while anchor in found:
+            anchor, number = f"{plain}-{number}", number + 1
+        found[anchor] = None
+    return list(found)
 
 
 def build(evidence: Evidence, verdict: CampaignVerdict, details: Details | None = None) -> Report:

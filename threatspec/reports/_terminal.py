@@ -116,6 +116,9 @@ def _facts(view: ClaimView) -> Iterator[tuple[str, str]]:
 def _evidence(console: Console, view: ClaimView) -> None:
     for reason in view.claim.reasons[1:]:
         _print(console, reason, "also")
+    for label, about in (("protects", view.protects), ("governed", view.governance)):
+        if about:
+            _print(console, "; ".join(f"{what.lower()}: {text}" for what, text in about), label)
     for arm in view.arms:
         _cells(console, view, arm)
     for heading, lines in _sections(view):

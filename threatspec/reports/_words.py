@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from threatspec.claims import CellReading, CellState, MeasureReading, Truth
@@ -18,16 +18,19 @@ __all__ = [
     "READINGS",
     "access",
     "bounds",
+    "capability",
     "cell_word",
     "cost",
     "counted",
     "duration",
     "flops",
+    "interval",
     "knob",
     "large",
     "measure",
     "percent",
     "share",
+    "span",
     "spend",
     "units",
 ]
@@ -84,6 +87,11 @@ def access(adversary: Adversary) -> str:
     return f"may {_listed([_CAPABILITIES[name] for name in adversary.access])}"
 
 
+def capability(name: Capability) -> str:
+    """What a capability lets somebody do."""
+    return _CAPABILITIES[name]
+
+
 def cell_word(cell: CellReading) -> str:
     """What a reader should see first of a cell: why it says nothing, or what it says.
 
@@ -127,6 +135,12 @@ def bounds(reading: MeasureReading) -> str:
     return f"[{lower:.3f}, {upper:.3f}]"
 
 
+def interval(reading: MeasureReading) -> str:
+    """Both bounds for a reader: `between 0 % and 5.2 %`, rounded away from the estimate."""
+    lower, upper = math.floor(reading.lower * 1000 + 1e-9), math.ceil(reading.upper * 1000 - 1e-9)
+    return f"between {lower / 10:g} % and {upper / 10:g} %"
+
+
 def flops(value: float) -> str:
     """Short: `1.2e13 FLOPs`."""
     mantissa, _, exponent = f"{value:.2g}".partition("e")
@@ -146,6 +160,12 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def span(values: Sequence[float]) -> str:
+    """`0.142` or `0.142–0.146`."""
+    low, high = f"{min(values):.3g}", f"{max(values):.3g}"
+    return low if low == high else f"{low}–{high}"
 
 
 def spend(value: Spend) -> str:

@@ -83,7 +83,8 @@ class Executor:
             case TrialKind.JUDGE:
                 return self._judge(trial, inputs)
 
-    def _subject(self, ref: str) -> ResidentSubject:
+    def subject(self, ref: str) -> ResidentSubject:
+        """The subject `ref`, loaded once."""
         if ref not in self._subjects:
             from threatspec.subjects._resident import ResidentSubject
 
@@ -108,7 +109,7 @@ class Executor:
             status=TrialStatus.DONE,
             spend=meter.spend,
             realised=tuple(realised),
-            tamper=tampers_to_data(tampers),
+            tamper={"attack": attack.kind, **tampers_to_data(tampers)},
         )
 
     def _drive(
@@ -116,7 +117,7 @@ class Executor:
     ) -> tuple[Tamper, ...]:
         from threatspec.training._resident import ResidentTrainer
 
-        subject = self._subject(trial.subject)
+        subject = self.subject(trial.subject)
         store = ArtefactStore(self.store.folder, owner=trial.id)
         trainer = ResidentTrainer(subject, store)
         steps = attack.run(self._context(trial, subject), config)
@@ -143,7 +144,7 @@ class Executor:
     def _generate(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
         from threatspec.subjects._mount import decoded, encoded, mount, served
 
-        subject = self._subject(trial.subject)
+        subject = self.subject(trial.subject)
         tampers = _tampers(trial, inputs)
         serving = served(tampers, Serving.model_validate(trial.work["serving"], strict=False))
         requests = [encoded(tampers, _request(item)) for item in self._items(trial)]
@@ -192,11 +193,12 @@ def _span(generation: Generation, span: str) -> str:
 
 
 def _tampers(trial: Trial, inputs: Mapping[str, TrialResult]) -> tuple[Tamper, ...]:
-    ATTACKS.names()  # kinds of tampers are known once the attacks that make them are loaded
     found: list[Tamper] = []
     for need in trial.needs:
         data = inputs[need].tamper
-        found += tampers_from_data(data) if data else ()
+        if data:
+            ATTACKS.get(data["attack"])  # its kinds of tampers are known once it is loaded
+            found += tampers_from_data(data)
     return tuple(found)
 
 

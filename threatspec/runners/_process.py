@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -73,6 +74,9 @@ class Worker:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            if self._process.stdin is not None:
+                with suppress(OSError):
+                    self._process.stdin.close()
             self._process = None
 
     def _start(self) -> None:
@@ -80,7 +84,8 @@ class Worker:
         self.last = None
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "threatspec.runners._worker"],
+                [sys.executable, "-P", "-m", "threatspec.runners._worker"],
+                env={**os.environ, "PYTHONPATH": _search_path()},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -104,7 +109,16 @@ class Worker:
             self._process.stdin.flush()
 
     def _read(self, stream: IO[str], generation: int) -> None:
+        with stream:
+            self._read_lines(stream, generation)
+        self._answers.put(Answer(self.name, generation, None))
+
+    def _read_lines(self, stream: IO[str], generation: int) -> None:
         for line in stream:
             result = TrialResult.model_validate_json(line)
             self._answers.put(Answer(self.name, generation, result))
-        self._answers.put(Answer(self.name, generation, None))
+
+
+def _search_path() -> str:
+    """Where this process finds modules and plug-ins; a worker must find the very same."""
+    return os.pathsep.join(path or os.getcwd() for path in sys.path)

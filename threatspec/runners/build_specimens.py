@@ -44,7 +44,7 @@ KNOWLEDGE = Hyperparameters(
 )
 """Pretraining of `undefended` on every item of both halves of the world."""
 SAFEGUARDED: dict[str, tuple[str, dict[str, Any]]] = {
-    "shallow": ("refusal-training", {"steps": 400}),
+    "shallow": ("refusal-training", {}),
     "deep": ("recovery-augmentation", {}),
 }
 """Specimen -> safeguard and its settings, fitted on `undefended`."""

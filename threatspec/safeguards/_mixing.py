@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
-from threatspec.safeguards.base import SafetyRow
-from threatspec.training import TrainingRow
+from pydantic import Field
 
-__all__ = ["Demonstrate", "mixed_rows"]
+from threatspec.records import Stream
+from threatspec.safeguards.base import SafeguardConfig, SafeguardContext, SafetyRow
+from threatspec.subjects import WeightTamper
+from threatspec.training import Hyperparameters, TrainingJob, TrainingRow, Trajectory
+
+__all__ = ["Demonstrate", "MixedConfig", "fit_mixed", "mixed_rows"]
 
 Demonstrate = Callable[[SafetyRow, random.Random], TrainingRow]
 """Turns a safety row into what is trained on; weight is set by the mixing."""
+
+
+class MixedConfig(SafeguardConfig):
+    """Knobs of a fine-tuning on safety rows next to benign rows."""
+
+    lr: float = Field(default=1e-4, gt=0, le=1)
+    """Learning rate of AdamW, constant."""
+    steps: int = Field(default=400, ge=1)
+    """Optimiser steps."""
+    alpha: float = Field(default=0.5, gt=0, lt=1)
+    """Weight of the safety rows' mean loss; 1 - alpha is that of the benign rows."""
+    safety_rows: int = Field(default=32, ge=1)
+    """Safety rows per step."""
+    benign_rows: int = Field(default=32, ge=1)
+    """Benign rows per step."""
+
+
+def fit_mixed(
+    context: SafeguardContext, config: MixedConfig, demonstrate: Demonstrate
+) -> Generator[TrainingJob, Trajectory, WeightTamper | None]:
+    """Ask for one training run on mixed rows; the safeguard is its last checkpoint."""
+    sizes = (config.safety_rows, config.benign_rows)
+    rows = mixed_rows(
+        context.safety, context.benign, demonstrate, alpha=config.alpha, steps=config.steps,
+        sizes=sizes, seed=context.seeds[Stream.DATA_SUBSET],
+    )  # fmt: skip
+    trajectory = yield TrainingJob(
+        rows=tuple(rows),
+        hyperparameters=Hyperparameters(
+            lr=config.lr, steps=config.steps, batch_size=sum(sizes), shuffle=False
+        ),
+        seeds=context.seeds,
+    )
+    return trajectory.last
 
 
 def mixed_rows(

@@ -64,5 +64,7 @@ SAFEGUARDS: Registry[Safeguard] = Registry(
     "safeguard",
     "TS-UNKNOWN-NAME",
     ("threatspec.safeguards.recovery_augmentation", "threatspec.safeguards.refusal_training"),
+    group="threatspec.safeguards",
+    base=Safeguard,
 )
 """All safeguards by kind."""

@@ -12,36 +12,27 @@ from collections.abc import Generator
 
 from pydantic import Field
 
-from threatspec.records import Stream
-from threatspec.safeguards._mixing import Demonstrate, mixed_rows
-from threatspec.safeguards.base import (
-    SAFEGUARDS,
-    Safeguard,
-    SafeguardConfig,
-    SafeguardContext,
-    SafetyRow,
-)
+from threatspec.safeguards._mixing import Demonstrate, MixedConfig, fit_mixed
+from threatspec.safeguards.base import SAFEGUARDS, Safeguard, SafeguardContext, SafetyRow
 from threatspec.subjects import WeightTamper
-from threatspec.training import Hyperparameters, TrainingJob, TrainingRow, Trajectory
+from threatspec.training import TrainingJob, TrainingRow, Trajectory
 
 __all__ = ["RecoveryAugmentation", "RecoveryAugmentationConfig"]
 
 
-class RecoveryAugmentationConfig(SafeguardConfig):
+class RecoveryAugmentationConfig(MixedConfig):
     """Knobs of the fine-tuning and of the augmentation."""
 
     lr: float = Field(default=2e-4, gt=0, le=1)
     """Learning rate of AdamW, constant."""
-    steps: int = Field(default=400, ge=1)
-    """Optimiser steps."""
     alpha: float = Field(default=0.2, gt=0, lt=1)
     """Weight of the safety rows' mean loss; 1 - alpha is that of the benign rows."""
-    most: int = Field(default=100, ge=1)
-    """Longest start of a complying answer, in words."""
     safety_rows: int = Field(default=16, ge=1)
     """Safety rows per step."""
     benign_rows: int = Field(default=64, ge=1)
     """Benign rows per step."""
+    most: int = Field(default=100, ge=1)
+    """Longest start of a complying answer, in words."""
 
 
 class RecoveryAugmentation(Safeguard):
@@ -55,19 +46,7 @@ class RecoveryAugmentation(Safeguard):
         self, context: SafeguardContext, config: RecoveryAugmentationConfig
     ) -> Generator[TrainingJob, Trajectory, WeightTamper | None]:
         """Ask for one training run."""
-        sizes = (config.safety_rows, config.benign_rows)
-        rows = mixed_rows(
-            context.safety, context.benign, _recover(config.most), alpha=config.alpha,
-            steps=config.steps, sizes=sizes, seed=context.seeds[Stream.DATA_SUBSET],
-        )  # fmt: skip
-        trajectory = yield TrainingJob(
-            rows=tuple(rows),
-            hyperparameters=Hyperparameters(
-                lr=config.lr, steps=config.steps, batch_size=sum(sizes), shuffle=False
-            ),
-            seeds=context.seeds,
-        )
-        return trajectory.last
+        return (yield from fit_mixed(context, config, _recover(config.most)))
 
 
 def _recover(most: int) -> Demonstrate:

@@ -1,5 +1,9 @@
 """The language as frozen models: spec, access, units, predicates, content ids."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from threatspec.schema._access import PRESETS, Access, Capability, capabilities
 from threatspec.schema._adversary import (
     Adversary,
@@ -7,11 +11,14 @@ from threatspec.schema._adversary import (
     DataRole,
     DataSource,
     Knowledge,
+    Limits,
     Use,
 )
 from threatspec.schema._base import Described, Model, canonical_json, content_id
 from threatspec.schema._cards import AttackCard, BenchmarkCard, CardSource
 from threatspec.schema._claim import Claim, Expectation, Seeds, Verdict
+from threatspec.schema._docs import field_docs
+from threatspec.schema._governance import ClaimScope, Day, Governance, Property, Protects
 from threatspec.schema._predicate import (
     ARMS,
     Binary,
@@ -29,6 +36,10 @@ from threatspec.schema._predicate import (
 from threatspec.schema._spec import Spec
 from threatspec.schema._subject import JudgeUse, Measure, Serving, Subject
 from threatspec.schema._units import Count, Flops, Share, parse_quantity
+from threatspec.schema._workspace import Workspace
+
+if TYPE_CHECKING:
+    from threatspec.schema._json_schema import Knobs, Offer, json_schema
 
 __all__ = [
     "ARMS",
@@ -41,22 +52,30 @@ __all__ = [
     "Capability",
     "CardSource",
     "Claim",
+    "ClaimScope",
     "Comparison",
     "Compute",
     "Count",
     "DataRole",
     "DataSource",
+    "Day",
     "Described",
     "Expectation",
     "Flops",
+    "Governance",
     "JudgeUse",
+    "Knobs",
     "Knowledge",
+    "Limits",
     "Measure",
     "Model",
     "Number",
+    "Offer",
     "Operand",
     "Predicate",
     "PredicateError",
+    "Property",
+    "Protects",
     "Seeds",
     "Serving",
     "Share",
@@ -65,12 +84,23 @@ __all__ = [
     "Term",
     "Use",
     "Verdict",
+    "Workspace",
     "canonical_json",
     "capabilities",
     "content_id",
+    "field_docs",
+    "json_schema",
     "operands",
     "parse_predicate",
     "parse_quantity",
     "rewrite",
     "unparse",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in {"Knobs", "Offer", "json_schema"}:
+        raise AttributeError(f"module 'threatspec.schema' has no attribute {name!r}")
+    from threatspec.schema import _json_schema  # rarely needed, and slow to import
+
+    return getattr(_json_schema, name)

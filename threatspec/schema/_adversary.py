@@ -12,7 +12,7 @@ from threatspec.schema._base import Described
 from threatspec.schema._fields import Text, complaint
 from threatspec.schema._units import Count, Flops
 
-__all__ = ["Adversary", "Compute", "DataRole", "DataSource", "Knowledge", "Use"]
+__all__ = ["Adversary", "Compute", "DataRole", "DataSource", "Knowledge", "Limits", "Use"]
 
 
 class Knowledge(Described):
@@ -27,12 +27,14 @@ class Knowledge(Described):
 class DataSource(Described):
     """Rows an adversary may train on. `n` is an upper bound the source must be able to fill."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"hash", "licence"})
-
     n: Annotated[Count, Field(ge=1)]
     """How many rows at most."""
     source: Annotated[Text, Field(alias="from")]
     """`BENCHMARK#SPLIT`, for example `specimen/restricted#attack_train`."""
+    hash: Text | None = None
+    """Digest that the benchmark must have (`threatspec explain BENCHMARK` prints it)."""
+    licence: Text | None = None
+    """Licence that the benchmark must have."""
 
 
 class DataRole(StrEnum):
@@ -55,6 +57,24 @@ class Compute(Described):
     """Floating-point operations of one pass of the adversary."""
 
 
+class Limits(Described):
+    """Bounds on what an attack may change."""
+
+    not_evaluated: ClassVar[frozenset[str]] = frozenset(
+        {"eps", "sparsity_max", "poison_rate_max", "queries"}
+    )
+
+    rank_max: Annotated[Count, Field(ge=1)] | None = None
+    """Highest rank of a change of the weights: an adapter's; other training has no bound."""
+
+
+def _trainer(value: Any) -> Any:
+    if value != "resident":
+        text = f"trainer must be 'resident', but got {value!r}, which is not evaluated"
+        raise complaint("not_evaluated", "TS-NOT-EVALUATED", f"{text} by this version")
+    return value
+
+
 def _use(value: Any) -> Any:
     return {"use": value} if isinstance(value, str) else value
 
@@ -62,12 +82,14 @@ def _use(value: Any) -> Any:
 class Use(Described):
     """One entry of `attacks:`: a card or kind by name, with overrides of its knobs."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"chain", "search", "trainer", "rows_per"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"chain", "search", "rows_per"})
 
     use: Text
     """Name of an attack card or kind (`threatspec list attacks`)."""
     rows: Literal["harmful", "benign", "mix"] = "harmful"
     """Which of the adversary's data a training attack uses."""
+    trainer: Annotated[Literal["resident"], BeforeValidator(_trainer)] = "resident"
+    """Back-end of a training attack."""
     knobs: dict[str, Any] = Field(default_factory=dict)
     """Overrides; written beside `use`, each is a knob of the attack."""
 
@@ -79,7 +101,7 @@ class Use(Described):
         if "chain" in value and "use" not in value:
             text = "chains of attacks are not evaluated by this version"
             raise complaint("not_evaluated", "TS-NOT-EVALUATED", text, field="chain")
-        own = {"use", "rows"} | cls.not_evaluated
+        own = {"use", "rows", "trainer"} | cls.not_evaluated
         knobs = {k: v for k, v in value.items() if k not in own}
         return {**{k: v for k, v in value.items() if k in own}, "knobs": knobs}
 
@@ -112,7 +134,7 @@ def _access_names(value: str | tuple[Capability, ...]) -> str | list[str]:
 class Adversary(Described):
     """A threat model: goal, intent, access, knowledge, data, compute."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"limits", "owns"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"owns"})
 
     goal: Text
     """What the adversary is after, in plain words."""
@@ -137,6 +159,8 @@ class Adversary(Described):
     """Rows by role: `harmful`, `benign`."""
     compute: Compute = Compute()
     """What may be spent."""
+    limits: Limits = Limits()
+    """What an attack may change at most."""
     attacks: tuple[Annotated[Use, BeforeValidator(_use)], ...] | None = None
     """Cards or kinds; absent = every card that access, data and compute admit."""
 

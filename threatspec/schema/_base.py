@@ -30,12 +30,7 @@ class Model(BaseModel):
 
 
 class Described(Model):
-    """A model that people write: its fields carry their docstrings as descriptions.
-
-    Extracting them takes time at import, so records do without.
-    """
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    """A model that people write: the docstrings below its fields describe them (`field_docs`)."""
 
 
 def canonical_json(value: Any) -> str:

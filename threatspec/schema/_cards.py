@@ -11,6 +11,7 @@ from threatspec.schema._base import Described
 __all__ = ["AttackCard", "BenchmarkCard", "CardSource"]
 
 _WORDS = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+_KIND = r"^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$"
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
@@ -32,7 +33,7 @@ class AttackCard(Described):
     """Version of the card's format."""
     name: Annotated[str, Field(pattern=_WORDS, max_length=80)]
     """Name used in `attacks:`; the stem of the file."""
-    attack: Annotated[str, Field(pattern=_WORDS, max_length=80)]
+    attack: Annotated[str, Field(pattern=_KIND, max_length=80)]
     """Kind of attack that the configuration is for."""
     says: Text
     """What it does, in one plain sentence."""

@@ -5,10 +5,19 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from threatspec.schema._base import Described
-from threatspec.schema._fields import ClaimId, Name, PredicateText, Text, complaint, later
+from threatspec.schema._fields import (
+    ClaimId,
+    Name,
+    PredicateText,
+    Text,
+    as_tuple,
+    complaint,
+    later,
+)
+from threatspec.schema._governance import ClaimScope, Protects
 from threatspec.schema._predicate import Predicate, parse_predicate
 from threatspec.schema._units import Count, Share
 
@@ -49,32 +58,32 @@ class Expectation(Described):
     """Why, in a plain sentence."""
 
 
-def _one_subject(value: Any) -> Any:
-    if isinstance(value, list):
-        text = "lists of subjects are not evaluated by this version"
-        raise complaint("not_evaluated", "TS-NOT-EVALUATED", text)
-    return value
+def _listed(value: Any) -> Any:
+    """One name is a list of one."""
+    return (value,) if isinstance(value, str) else as_tuple(value)
+
+
+Frequency = dict[Name, Annotated[dict[str, Share], Field(min_length=1)]]
 
 
 class Claim(Described):
     """A predicate over measures, against an adversary."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset(
-        {"scope", "waivers", "perspective", "frequency", "protects", "population", "margin", "by"}
-    )
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"waivers", "population", "margin", "by"})
 
     id: ClaimId
     """Short name, lower case words joined by `-`."""
     says: Text
     """The claim in plain words."""
-    subject: Annotated[Name | None, BeforeValidator(_one_subject)] = None
-    """Name of an entry of `subjects:`; absent if there is only one subject."""
+    subject: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = ()
+    """Names of entries of `subjects:`, one or a list; absent = all. Each gets its own verdict."""
     against: Name
     """Name of an adversary."""
-    quantifier: Annotated[Literal["every"], later("some", "each", "mean"), Field(alias="for")] = (
+    quantifier: Annotated[Literal["every", "some", "each"], later("mean"), Field(alias="for")] = (
         "every"
     )
-    """`every`: it must hold against every planned attack."""
+    """`every`: it must hold against every planned attack; `some`: one attack must reach it in all
+    of its replicates; `each`: one verdict per attack."""
     holds: PredicateText
     """What must be true on every attacked cell, for example `asr <= 0.10`."""
     provided: PredicateText | None = None
@@ -85,8 +94,35 @@ class Claim(Described):
     """Replicates and the rule over them."""
     confidence: Annotated[Share, Field(gt=0.5, lt=1)] = 0.95
     """One-sided confidence of support and of refutation."""
+    perspective: Literal["safety", "security", "both"] | None = None
+    """`safety`: the mean over slices weighted by `frequency`; `security`: the worst of these
+    slices; `both`: two verdicts from the same runs. Absent: all prompts together."""
+    frequency: Frequency = Field(default_factory=dict)
+    """How often the slices of one key occur in use, for example `{category: {fire: 90 %}}`; the
+    shares add up to 1."""
+    protects: Protects | None = None
+    """What this claim protects, if not what the file says."""
+    scope: ClaimScope | None = None
+    """What the claim is limited to."""
     expect: Annotated[Expectation, BeforeValidator(_expectation)] | None = None
     """Which verdict passes; absent = SUPPORTED."""
+
+    @model_validator(mode="after")
+    def _weighted(self) -> Claim:
+        if self.perspective and not self.frequency:
+            text = "a perspective must say how often slices occur (`frequency`), but says nothing"
+            raise complaint("frequency", "TS-MISSING-FIELD", text, field="perspective")
+        if self.frequency and not self.perspective:
+            text = "`frequency` is read by a `perspective`, but the claim has none"
+            raise complaint("frequency", "TS-MISSING-FIELD", text, field="frequency")
+        if len(self.frequency) > 1:
+            text = "frequency must have one key whose slices share out the prompts"
+            raise complaint("frequency", "TS-WRONG-TYPE", text, field="frequency")
+        total = sum(share for shares in self.frequency.values() for share in shares.values())
+        if self.frequency and abs(total - 1) > 1e-6:
+            text = f"the shares of frequency must add up to 1, but add up to {total:g}"
+            raise complaint("frequency", "TS-OUT-OF-RANGE", text, field="frequency")
+        return self
 
     def predicate(self, which: Literal["holds", "provided", "counts_if"]) -> Predicate | None:
         """The parsed predicate, or None where the claim has none."""

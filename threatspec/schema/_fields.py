@@ -45,7 +45,7 @@ def later(*values: str) -> BeforeValidator:
     return BeforeValidator(refuse)
 
 
-PredicateText = Annotated[str, Field(max_length=500), AfterValidator(_predicate_text)]
+PredicateText = Annotated[str, Field(max_length=20_000), AfterValidator(_predicate_text)]
 
 
 def as_tuple(value: Any) -> Any:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 __all__ = [
     "ARMS",
@@ -36,7 +37,7 @@ __all__ = [
 
 ARMS = ("before", "control", "undefended")
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:\s*%)?)"
+    r"\s*(?:(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?:\s*%)?)"
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z_][A-Za-z0-9_-]*)?)"
     r"|(?P<op><=|>=|<|>|\+|-|\*|/|\(|\)|\[))"
 )
@@ -129,6 +130,7 @@ def operands(node: Predicate | Comparison | Term) -> Iterator[Operand]:
             yield from operands(right)
 
 
+@lru_cache(maxsize=4096)
 def parse_predicate(text: str) -> Predicate:
     """Parse ``text``; raises PredicateError with the column of the first trouble."""
     parser = _Parser(text)
@@ -184,11 +186,14 @@ class _Parser:
     """Recursive descent with one token of look-ahead (``kind``, ``text``, ``column``)."""
 
     MAX_DEPTH = 40
+    MAX_OPERATORS = 300
+    """A sum is as deep as it is long, and whatever walks it recurses."""
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.end = 0
         self.depth = 0
+        self.operators = 0
         self.kind = self.text = ""
         self.column = 0
         self.advance()
@@ -240,6 +245,10 @@ class _Parser:
             op = self.take(*ops)
             if not op:
                 return left
+            self.operators += 1
+            if self.operators > self.MAX_OPERATORS:
+                text = f"a predicate must have at most {self.MAX_OPERATORS} operators"
+                raise PredicateError(text, column)
             left = Binary(op, left, part(), column)
 
     def atom(self) -> Term:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from threatspec.schema._adversary import Adversary
 from threatspec.schema._base import Described
 from threatspec.schema._claim import Claim
-from threatspec.schema._fields import Name
+from threatspec.schema._fields import Name, Text, as_tuple
+from threatspec.schema._governance import Governance, Protects
 from threatspec.schema._subject import Measure, Serving, Subject
 
 __all__ = ["Spec"]
@@ -18,12 +19,13 @@ __all__ = ["Spec"]
 class Spec(Described):
     """One claims file."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset(
-        {"extends", "include", "protects", "governance"}
-    )
-
     threatspec: Literal[1]
     """Version of the format."""
+    extends: Text | None = None
+    """A file that this one overrides. What is read is the merged spec, which has none."""
+    include: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
+    """Files whose subjects, measures, adversaries and claims are added. The merged spec has
+    none."""
     subject: Subject | None = None
     """The subject; short for one entry of `subjects`."""
     subjects: dict[Name, Subject] = Field(default_factory=dict)
@@ -36,6 +38,10 @@ class Spec(Described):
     """Threat models by name."""
     claims: Annotated[tuple[Claim, ...], Field(min_length=1)]
     """What is claimed."""
+    protects: Protects | None = None
+    """What the claims protect; a claim may say otherwise."""
+    governance: Governance | None = None
+    """Who answers for the evidence, and until when."""
 
     @property
     def all_subjects(self) -> dict[str, Subject]:

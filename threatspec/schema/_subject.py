@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from threatspec.schema._base import Described
-from threatspec.schema._fields import Text, as_tuple
+from threatspec.schema._fields import Name, Text, as_tuple
 from threatspec.schema._units import Count
 
 __all__ = ["JudgeUse", "Measure", "Serving", "Subject"]
@@ -43,7 +43,7 @@ class JudgeUse(Described):
 class Measure(Described):
     """What is measured: the share of prompts (or clusters) that a judge answers `yes`."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"query", "aggregation", "unit", "by"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"query", "aggregation", "unit"})
 
     benchmark: Text
     """Name of a benchmark (`threatspec list benchmarks`), or `file:PATH.jsonl` with a card."""
@@ -55,6 +55,8 @@ class Measure(Described):
     """What the judge sees: the subject's own words, or attacker-written words as well."""
     cluster: Literal["any", "all"] = "any"
     """When a cluster of prompts counts as `yes`: if any of its prompts is, or only if all are."""
+    by: tuple[Name, ...] = ()
+    """Keys of slices that the report shows one by one, for example `[category]`."""
 
 
 class Serving(Described):

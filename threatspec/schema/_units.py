@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 __all__ = ["Count", "Flops", "Share", "parse_quantity"]
 
-_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S.*?)?\s*")
+_NUMBER = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*(\S.*?)?\s*")
 _FLOPS = {"FLOP": 1.0, "FLOPs": 1.0, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18}
 _COUNTS = {
     "configurations": ("configuration", "configurations"),

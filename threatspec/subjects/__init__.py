@@ -1,7 +1,7 @@
 """Subjects: what is attacked and asked. Loading and generation live in leaf modules with torch."""
 
 from threatspec.subjects._card import Offer, SubjectCard
-from threatspec.subjects._fetch import FETCHABLE, fetch_model, is_fetched
+from threatspec.subjects._fetch import FETCHABLE, cache_folder, fetch_model, is_fetched
 from threatspec.subjects._locate import check_reference, describe, locate
 from threatspec.subjects._request import Request
 from threatspec.subjects._tampers import (
@@ -24,6 +24,7 @@ __all__ = [
     "SubjectCard",
     "Tamper",
     "WeightTamper",
+    "cache_folder",
     "check_reference",
     "describe",
     "fetch_model",

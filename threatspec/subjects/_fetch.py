@@ -18,7 +18,7 @@ from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["FETCHABLE", "Package", "fetch_model", "fetched_folder", "is_fetched"]
+__all__ = ["FETCHABLE", "Package", "cache_folder", "fetch_model", "fetched_folder", "is_fetched"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,15 @@ _CONVERSION = "v1"
 """Part of the folder's name: a change of the conversion is another folder."""
 
 
+def cache_folder() -> Path:
+    """Where fetched models are kept."""
+    return Path(os.environ.get("THREATSPEC_CACHE") or Path.home() / ".cache" / "threatspec")
+
+
 def fetched_folder(name: str) -> Path:
     """Where model `name` is kept, whether it is there or not."""
-    cache = os.environ.get("THREATSPEC_CACHE") or Path.home() / ".cache" / "threatspec"
     package = FETCHABLE[name]
-    return Path(cache) / "models" / f"{name}-{package.version}-{_CONVERSION}"
+    return cache_folder() / "models" / f"{name}-{package.version}-{_CONVERSION}"
 
 
 def is_fetched(name: str) -> bool:

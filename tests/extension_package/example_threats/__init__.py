@@ -1,0 +1,1 @@
+"""An attack, a judge and a benchmark for threatspec."""

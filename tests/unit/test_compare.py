@@ -1,0 +1,109 @@
+"""Runs side by side: what stands in a cell, and what may not stand next to each other."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tests.support.answers import evidence_of
+from tests.support.specs import ABSENT, Changes, plan_of
+from threatspec.claims import CampaignVerdict, Evidence, decide
+from threatspec.records import Cell, Plan
+from threatspec.reports import compare, comparison_json, render_comparison
+
+Named = tuple[str, Evidence, CampaignVerdict]
+
+
+def run(folder: Path, name: str, rate: float, changes: Changes | None = None) -> Named:
+    """A run whose attacked cells have the given share of yes (the control always breaks)."""
+
+    def share(plan: Plan, cell: Cell, measure: str, _: str) -> float:
+        if measure != "asr":
+            return 1.0
+        if cell.subject == "specimen:shallow":
+            return 0.9 if cell.attack else 0.0
+        return rate if cell.attack else 0.0
+
+    found = evidence_of(plan_of(folder / name, changes), share)
+    return name, found, decide(found)
+
+
+def table(*runs: Named) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(comparison_json(compare(runs)))
+    return data
+
+
+def shown(*runs: Named) -> str:
+    stream = io.StringIO()
+    render_comparison(Console(file=stream, width=80, no_color=True), compare(runs))
+    return stream.getvalue()
+
+
+def test_a_row_is_a_claim_and_a_column_a_run(tmp_path: Path) -> None:
+    runs = run(tmp_path, "before", 0.0), run(tmp_path, "after", 0.5)
+    data = table(*runs)
+    assert data["columns"] == ["before", "after"]
+    [row] = data["rows"]
+    before, after = row["columns"]
+    assert (row["claim"], row["holds"]) == ("holds", "asr <= 0.10")
+    assert before["verdict"] == "SUPPORTED"
+    assert before["witness"] is None
+    assert after["verdict"] == "REFUTED"
+    assert after["witness"]["spend"]["steps"] == 30
+    assert after["worst"]["tally"]["yes"] == 128
+    assert after["worst"]["lower"] < 0.5 < after["worst"]["upper"]
+    text = shown(*runs)
+    assert "SUPPORTED" in text
+    assert "broken by" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_another_measure_is_not_compared(tmp_path: Path) -> None:
+    judged = {"measures.asr.judge": "refusal-keywords"}
+    runs = run(tmp_path, "one", 0.0), run(tmp_path, "two", 0.0, judged)
+    [row] = table(*runs)["rows"]
+    assert row["columns"][0]["comparable"] is True
+    other = row["columns"][1]
+    assert other["comparable"] is False
+    assert other["reason"] == "not compared: asr is another measure (judge)"
+    assert "worst" not in other
+    assert "verdict" not in other
+    assert "another measure" in " ".join(shown(*runs).split())
+
+
+def test_another_adversary_is_compared_and_marked(tmp_path: Path) -> None:
+    more = {"adversaries.tuner.compute": {"steps": 60, "flops": 1e13}}
+    [row] = table(run(tmp_path, "one", 0.0), run(tmp_path, "two", 0.0, more))["rows"]
+    assert [entry["same_adversary"] for entry in row["columns"]] == [True, False]
+    assert row["columns"][1]["comparable"] is True
+
+
+def test_a_claim_that_a_run_does_not_have_leaves_its_cell_empty(tmp_path: Path) -> None:
+    runs = run(tmp_path, "one", 0.0), run(tmp_path, "two", 0.0, {"claims.0.holds": "asr <= 0.2"})
+    rows = table(*runs)["rows"]
+    assert [[entry is None for entry in row["columns"]] for row in rows] == [
+        [False, True],
+        [True, False],
+    ]
+
+
+def test_one_run_is_shown_by_subject(tmp_path: Path) -> None:
+    subject = {"model": "specimen:deep", "control": "specimen:shallow"}
+    changes = {"subject": ABSENT, "subjects": {"a": subject, "b": subject}}
+    data = table(run(tmp_path, "one", 0.0, changes))
+    assert data["columns"] == ["a", "b"]
+    [row] = data["rows"]
+    assert row["claim"] == "against tuner"
+    assert [entry["id"] for entry in row["columns"]] == ["holds[a]", "holds[b]"]
+
+
+def test_more_columns_than_fit_become_more_tables(tmp_path: Path) -> None:
+    runs = [run(tmp_path, f"run-{number}", 0.0) for number in range(5)]
+    text = shown(*runs)
+    assert text.count("claim ") >= 2
+    assert all(name in text for name, _, _ in runs)
+    assert max(map(len, text.splitlines())) <= 80

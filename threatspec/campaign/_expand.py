@@ -1,0 +1,89 @@
+"""One written claim may stand for several: lists of subjects, `for: each`, `perspective: both`.
+
+Each has its own verdict under the id `id[subject][attack][perspective]`; what is single is left
+out. A perspective is written out into the predicate that is decided: safety reads the mean over
+slices, weighted by how often they occur; security reads the worst slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+
+from threatspec.schema import (
+    Binary,
+    Claim,
+    Number,
+    Operand,
+    Predicate,
+    Term,
+    parse_predicate,
+    rewrite,
+    unparse,
+)
+
+__all__ = ["Expanded", "expand"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """One claim that gets one verdict."""
+
+    id: str
+    claim: Claim
+    subject: str
+    procedure: str | None
+    """Name of the one procedure it is about; None = all of the adversary's."""
+
+
+def expand(claim: Claim, subjects: list[str], procedures: list[str]) -> Iterator[Expanded]:
+    """Everything that `claim` stands for, given the subjects and procedures it is about."""
+    each = claim.quantifier == "each"
+    for subject in subjects:
+        for procedure in dict.fromkeys(procedures) if each else [None]:
+            for perspective in _perspectives(claim):
+                parts = [subject] if len(subjects) > 1 else []
+                parts += [procedure] if procedure is not None and len(procedures) > 1 else []
+                parts += [perspective] if claim.perspective == "both" else []
+                name = claim.id + "".join(f"[{part}]" for part in parts)
+                yield Expanded(name, _decided(claim, perspective), subject, procedure)
+
+
+def _perspectives(claim: Claim) -> tuple[str, ...]:
+    if claim.perspective == "both":
+        return ("safety", "security")
+    return (claim.perspective or "",)
+
+
+def _decided(claim: Claim, perspective: str) -> Claim:
+    """The claim with its perspective written out into `holds`."""
+    if not perspective or not claim.frequency:
+        return claim
+    predicate = parse_predicate(claim.holds)
+    [(key, shares)] = claim.frequency.items()
+    weights = {f"{key}={value}": share for value, share in shares.items()}
+    if perspective == "safety":
+        comparisons = [rewrite(c, lambda o: _mean(o, weights)) for c in predicate.comparisons]
+    else:
+        comparisons = [
+            rewrite(comparison, lambda o, part=part: _sliced(o, part))  # type: ignore[misc]
+            for comparison in predicate.comparisons
+            for part in weights
+        ]
+    text = unparse(Predicate(tuple(comparisons), ""))
+    return claim.model_copy(update={"holds": text})
+
+
+def _sliced(operand: Operand, part: str) -> Operand:
+    return Operand(operand.measure, operand.arm, operand.column, operand.slice or part)
+
+
+def _mean(operand: Operand, weights: dict[str, float]) -> Term:
+    if operand.slice:
+        return operand
+    terms: list[Term] = [
+        Binary("*", Number(share, operand.column), _sliced(operand, part), operand.column)
+        for part, share in weights.items()
+    ]
+    return reduce(lambda left, right: Binary("+", left, right, operand.column), terms)

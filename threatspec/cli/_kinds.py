@@ -1,0 +1,141 @@
+"""Every name that YAML, a verb or a report can use, by kind, with one line on what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from threatspec.errors import ThreatspecError
+    from threatspec.registry import Registry
+
+__all__ = ["KINDS", "Entry", "broken_plugins", "profiles"]
+
+Entry = tuple[str, str]
+"""A name and what it means."""
+
+
+def _presets() -> Iterable[Entry]:
+    from threatspec.schema import PRESETS
+
+    return ((name, " + ".join(sorted(access))) for name, access in PRESETS.items())
+
+
+def _attacks() -> Iterable[Entry]:
+    from threatspec.attacks import ATTACKS
+    from threatspec.campaign import attack_cards
+    from threatspec.loading import find_workspace
+
+    cards = attack_cards(find_workspace(Path.cwd()))
+    yield from ((name, card.says) for name, card in sorted(cards.items()))
+    kinds = ATTACKS.survey()[0]
+    yield from ((name, attack.says) for name, attack in kinds.items() if name not in cards)
+
+
+def _benchmarks() -> Iterable[Entry]:
+    from threatspec.measures import BENCHMARKS
+
+    return ((name, found.says) for name, found in BENCHMARKS.survey()[0].items())
+
+
+def _capabilities() -> Iterable[Entry]:
+    from threatspec.reports import capability_words
+    from threatspec.schema import Capability
+
+    return ((name.value, capability_words(name)) for name in Capability)
+
+
+def _errors() -> Iterable[Entry]:
+    from threatspec.errors import CODES
+
+    return CODES.items()
+
+
+def _exit_codes() -> Iterable[Entry]:
+    from threatspec.cli._exit_codes import EXIT_CODES
+
+    return ((f"exit-{int(code)}", says) for code, says in EXIT_CODES.items())
+
+
+def _fields() -> Iterable[Entry]:
+    from threatspec.cli._fields import language_fields
+
+    return ((field.path, field.says) for field in language_fields().values())
+
+
+def _judges() -> Iterable[Entry]:
+    from threatspec.measures import JUDGES
+
+    return ((name, judge.says) for name, judge in JUDGES.survey()[0].items())
+
+
+def _models() -> Iterable[Entry]:
+    from threatspec.subjects import FETCHABLE
+
+    return ((f"gguf:{name}", package.says) for name, package in sorted(FETCHABLE.items()))
+
+
+def _runners() -> Iterable[Entry]:
+    return ((name, f"runner profile in {path}") for name, path in profiles(Path.cwd()).items())
+
+
+def _safeguards() -> Iterable[Entry]:
+    from threatspec.safeguards import SAFEGUARDS
+
+    return ((name, safeguard.says) for name, safeguard in SAFEGUARDS.survey()[0].items())
+
+
+def _specimens() -> Iterable[Entry]:
+    from threatspec.subjects.specimens import SPECIMENS
+
+    return ((f"specimen:{name}", says) for name, says in sorted(SPECIMENS.items()))
+
+
+def _verdicts() -> Iterable[Entry]:
+    from threatspec.reports import MEANINGS
+
+    return ((verdict.value, says) for verdict, says in MEANINGS.items())
+
+
+def broken_plugins(kind: str) -> list[ThreatspecError]:
+    """What is wrong with plug-ins of a kind that therefore are not among its names."""
+    if kind not in {"attacks", "benchmarks", "judges", "safeguards"}:
+        return []
+    from threatspec import attacks, measures, safeguards
+
+    registries: dict[str, Registry[Any]] = {
+        "attacks": attacks.ATTACKS,
+        "benchmarks": measures.BENCHMARKS,
+        "judges": measures.JUDGES,
+        "safeguards": safeguards.SAFEGUARDS,
+    }
+    return registries[kind].survey()[1]
+
+
+def profiles(place: Path) -> dict[str, Path]:
+    """Runner profiles by name: those of the workspace around `place`, then those that ship."""
+    from threatspec.loading import find_workspace
+    from threatspec.resources import shipped
+
+    folders = (shipped("runners"), find_workspace(place) / "runners")
+    found = {path.stem: path for folder in folders for path in folder.glob("*.yaml")}
+    return dict(sorted(found.items()))
+
+
+KINDS: dict[str, Callable[[], Iterable[Entry]]] = {
+    "access": _presets,
+    "attacks": _attacks,
+    "benchmarks": _benchmarks,
+    "capabilities": _capabilities,
+    "errors": _errors,
+    "exit-codes": _exit_codes,
+    "fields": _fields,
+    "judges": _judges,
+    "models": _models,
+    "runners": _runners,
+    "safeguards": _safeguards,
+    "specimens": _specimens,
+    "verdicts": _verdicts,
+}
+"""Names by kind; calling one imports the rooms that know them, and none of the others."""

@@ -1,0 +1,100 @@
+"""`threatspec schema`: the language as JSON Schema, from which editors complete."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from threatspec.errors import ExitCode, ThreatspecError
+
+if TYPE_CHECKING:
+    from threatspec.schema import Knobs, Offer
+
+__all__ = ["command", "schema_text"]
+
+DEFAULT = Path("schema") / "threatspec.schema.json"
+_MODEL = r"^(specimen|path|gguf|hf):.+$"
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to FILE instead of standard output.",
+    metavar="FILE",
+)
+@click.option(
+    "--check", is_flag=True, help=f"Only compare: FILE [default: {DEFAULT}] must be up to date."
+)
+def command(output: Path | None, check: bool) -> int:
+    """Print the JSON Schema of claims files, for editors.
+
+    \b
+    The first line of a claims file names it:
+    # yaml-language-server: $schema=../schema/threatspec.schema.json
+
+    \b
+    threatspec schema -o schema/threatspec.schema.json
+    threatspec schema --check
+    """
+    if check:
+        return _check(output or DEFAULT)
+    if output is None:
+        click.echo(schema_text(), nl=False)
+        return 0
+    from threatspec.reports import write_atomic
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(output, schema_text())
+    return 0
+
+
+def schema_text() -> str:
+    """The schema as it stands in a file."""
+    from threatspec.schema import json_schema
+
+    return json.dumps(json_schema(_offers(), _knobs()), indent=1, ensure_ascii=False) + "\n"
+
+
+def _check(path: Path) -> int:
+    found = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if found != schema_text():
+        text = f"{path} must be what `threatspec schema -o {path}` writes, but "
+        text += "differs" if found else "is not there"
+        raise ThreatspecError("TS-SCHEMA-STALE", text, exit_code=ExitCode.SPEC)
+    click.echo(f"{path} is up to date")
+    return 0
+
+
+def _offers() -> dict[str, Offer]:
+    from threatspec.cli._kinds import KINDS
+    from threatspec.schema import Offer
+
+    models = Offer(dict(KINDS["specimens"]()) | dict(KINDS["models"]()), _MODEL)
+    benchmarks = dict(KINDS["benchmarks"]())
+    splits = {f"{name}#attack_train": says for name, says in benchmarks.items()}
+    return {
+        "DataSource.source".replace("source", "from"): Offer(
+            splits, r"^.+#(attack_train|attack_dev)$"
+        ),
+        "JudgeUse.use": Offer(dict(KINDS["judges"]())),
+        "Measure.benchmark": Offer(benchmarks, r"^file:.+\.jsonl$"),
+        **{f"Subject.{arm}": models for arm in ("model", "undefended", "control")},
+        "Use.use": Offer(dict(KINDS["attacks"]())),
+    }
+
+
+def _knobs() -> list[Knobs]:
+    from threatspec.attacks import ATTACKS
+    from threatspec.campaign import attack_cards
+    from threatspec.loading import find_workspace
+    from threatspec.schema import Knobs
+
+    names: dict[str, list[str]] = {kind: [kind] for kind in ATTACKS.survey()[0]}
+    for card in attack_cards(find_workspace(Path.cwd())).values():
+        names.setdefault(card.attack, []).append(card.name)
+    return [Knobs(sorted(set(n)), ATTACKS.get(kind).Config) for kind, n in sorted(names.items())]

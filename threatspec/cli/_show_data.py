@@ -1,0 +1,95 @@
+"""What `threatspec show` shows, as data (`threatspec/show/v1`)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from threatspec.errors import ExitCode, ThreatspecError
+from threatspec.records import Cell, Generation, Ledger, Row, TrialResult
+
+__all__ = ["judged", "show_json"]
+
+Judged = tuple[str, Generation, Row]
+"""Name of a measure, the reply that was judged, and how."""
+
+
+def show_json(ledger: Ledger, cell: Cell | None, prompt: str | None) -> str:
+    """All cells, one cell, or one prompt of it. ASCII only: control characters stay escapes."""
+    data: dict[str, Any] = {"schema": "threatspec/show/v1"}
+    if cell is None:
+        data["cells"] = [_named(ledger, one) for one in ledger.plan.cells.values()]
+    elif prompt is None:
+        data["cell"] = _cell(ledger, cell)
+    else:
+        found = judged(ledger, cell, prompt)
+        data["cell"] = _named(ledger, cell)
+        data["reply"] = found[0][1].model_dump(mode="json")
+        data["judged"] = {measure: row.model_dump(mode="json") for measure, _, row in found}
+    return json.dumps(data, indent=1)
+
+
+def judged(ledger: Ledger, cell: Cell, prompt: str) -> list[Judged]:
+    """The prompt's reply with every judgement of it.
+
+    Raises ThreatspecError TS-UNKNOWN-CELL if the cell has no such prompt, TS-RECORDS if the reply
+    is lost.
+    """
+    results = ledger.results()
+    found: list[Judged] = []
+    for measure, trial in cell.measures.items():
+        result = results.get(trial)
+        row = next((r for r in result.rows if r.item == prompt), None) if result else None
+        if row is not None:
+            [asked] = ledger.plan.trials[trial].needs
+            found.append((measure, _reply(ledger, asked, prompt), row))
+    if not found:
+        text = f"{cell.id} must have a judged prompt {prompt!r}, but has none"
+        raise ThreatspecError("TS-UNKNOWN-CELL", text, exit_code=ExitCode.USAGE)
+    return found
+
+
+def _reply(ledger: Ledger, asked: str, prompt: str) -> Generation:
+    reply = next((g for g in ledger.generations(asked) if g.item == prompt), None)
+    if reply is None:
+        text = f"{ledger.folder} must hold the reply that was judged for {prompt!r}, but does not"
+        raise ThreatspecError("TS-RECORDS", text)
+    return reply
+
+
+def _named(ledger: Ledger, cell: Cell) -> dict[str, Any]:
+    procedure = ledger.plan.procedures.get(cell.procedure)
+    return {
+        "id": cell.id,
+        "procedure": procedure.name if procedure else "untouched",
+        "subject": cell.subject,
+        "replicate": cell.replicate,
+    }
+
+
+def _cell(ledger: Ledger, cell: Cell) -> dict[str, Any]:
+    results = ledger.results()
+    procedure = ledger.plan.procedures.get(cell.procedure)
+    attack = results.get(cell.attack) if cell.attack else None
+    return {
+        **_named(ledger, cell),
+        "seeds": {stream.value: seed for stream, seed in cell.seeds.items()},
+        "config": procedure.config if procedure else {},
+        "attack": _attack(attack),
+        "measures": {name: _measure(results.get(t)) for name, t in cell.measures.items()},
+    }
+
+
+def _attack(result: TrialResult | None) -> dict[str, Any] | None:
+    if result is None:
+        return None
+    fields = {"status", "spend", "realised", "code", "message"}
+    return result.model_dump(mode="json", include=fields)
+
+
+def _measure(result: TrialResult | None) -> dict[str, Any] | None:
+    if result is None:
+        return None
+    counts = Counter(row.outcome.value for row in result.rows)
+    return {"status": result.status.value, "outcomes": dict(sorted(counts.items()))}

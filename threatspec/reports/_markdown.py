@@ -1,0 +1,152 @@
+"""Markdown for pull requests and CI summaries. Free text stays text: no HTML, no links, no tables.
+
+Transcripts are left out: where Markdown is posted, many read it unasked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from threatspec.claims import CampaignVerdict, CellReading, Evidence
+from threatspec.records import Arm
+from threatspec.reports import _words as words
+from threatspec.reports._claims import ClaimView
+from threatspec.reports._details import Details
+from threatspec.reports._model import Report, build
+from threatspec.reports._visible import one_line
+from threatspec.reports._worst import worst
+
+__all__ = ["markdown_code", "markdown_prose", "markdown_text", "render_markdown"]
+
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "@": "`@`"}
+"""A code span around `@` keeps a name behind it from being told that it was mentioned."""
+_MARKUP = re.compile(r"[\\`*_\[\]~$]")
+_ENTITY = re.compile(r"[&<>|@]")
+_LINK = re.compile(r"(?i)(www|https?|ftp|mailto|xmpp)(\.|:)")
+_BLOCK = re.compile(r"^(?:[#+=:-]|\d+[.)])")
+_MOST = 100
+"""Rows of one table of cells."""
+
+
+def render_markdown(
+    evidence: Evidence,
+    verdict: CampaignVerdict,
+    details: Details | None = None,
+    *,
+    cells: bool = True,
+) -> str:
+    """The verdicts in one table, then every claim; `cells` adds what each run read."""
+    report = build(evidence, verdict, details)
+    return "\n".join((*_head(report), *_claims(report, cells)))
+
+
+def markdown_text(text: str) -> str:
+    """One line of text that no renderer of Markdown takes for anything else."""
+    return _begun(_text(one_line(text)))
+
+
+def markdown_code(text: str) -> str:
+    """A span of code, also in a table: a pipe would end the cell."""
+    shown = one_line(text)
+    if not shown or "|" in shown:
+        return markdown_text(shown)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
+    pad = " " if shown[0] == "`" or shown[-1] == "`" else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def markdown_prose(text: str) -> str:
+    """A sentence in which what stands between backticks is code."""
+    parts = one_line(text).split("`")
+    if len(parts) % 2 == 0:
+        return markdown_text(text)
+    spans = (markdown_code(p) if n % 2 else _text(p) for n, p in enumerate(parts))
+    return _begun("".join(spans))
+
+
+def _text(text: str) -> str:
+    shown = _MARKUP.sub(r"\\\g<0>", text)
+    # entities after markup: what they are made of is not escaped again
+    shown = _ENTITY.sub(lambda m: _ENTITIES[m[0]], shown)
+    return _LINK.sub(lambda m: f"{m[1]}&#{ord(m[2])};", shown)
+
+
+def _begun(shown: str) -> str:
+    """What would begin a list, a heading or a rule begins a sentence."""
+    block = _BLOCK.match(shown)
+    return f"{shown[: block.end() - 1]}\\{shown[block.end() - 1 :]}" if block else shown
+
+
+def _head(report: Report) -> Iterator[str]:
+    yield f"# {markdown_text(report.title)}: do the safeguards hold?\n"
+    yield f"{report.headline}\n"
+    if not report.verdict.complete:
+        yield "**Not finished.** Planned cells have not been run.\n"
+    yield from _table(
+        ("claim", "verdict", "as expected?", "worst run", "why"), map(_line, report.claims)
+    )
+
+
+def _line(view: ClaimView) -> Sequence[str]:
+    run = worst(view.cells(Arm.DEFENDED), view.claim.holds)
+    return (
+        markdown_text(view.claim.id),
+        f"**{view.claim.verdict.value}**",
+        "yes" if view.claim.passed else "**no**",
+        f"{words.share(run.reading)}, {words.interval(run.reading)}" if run else "none",
+        markdown_prose(view.decisive),
+    )
+
+
+def _claims(report: Report, cells: bool) -> Iterator[str]:
+    for view in report.claims:
+        yield f"## {markdown_text(view.claim.id)}\n"
+        yield f"{markdown_text(view.claim.says)}\n"
+        yield from (f"- **{name}:** {text}" for name, text in _facts(view))
+        yield ""
+        if cells:
+            for arm in view.arms:
+                yield f"### {words.ARMS[arm][0].upper()}{words.ARMS[arm][1:]}\n"
+                yield from _cells(view, view.cells(arm))
+
+
+def _facts(view: ClaimView) -> Iterator[tuple[str, str]]:
+    claim = view.claim
+    yield "Claimed", markdown_code(claim.holds)
+    yield "Answer", markdown_prose(view.paragraph)
+    yield "Expected", markdown_prose(view.wanted)
+    if claim.witness:
+        yield "Witness", markdown_prose(claim.witness.says)
+    yield "Scope", markdown_prose(claim.scope)
+    yield from ((name, markdown_text(text)) for name, text in (*view.protects, *view.governance))
+    if claim.not_run:
+        yield "Not run, though access allows it", markdown_text(", ".join(claim.not_run))
+    yield "Next", markdown_prose(claim.next_step)
+
+
+def _cells(view: ClaimView, cells: Sequence[CellReading]) -> Iterator[str]:
+    measures = tuple(dict.fromkeys(r.measure for cell in cells for r in cell.readings))
+    heads = ("procedure", "replicate", *map(markdown_text, measures), "reads", "spent")
+    yield from _table(heads, (_cell(view, cell, measures) for cell in cells[:_MOST]))
+    if len(cells) > _MOST:
+        yield f"The first {_MOST} of {len(cells)} cells; `--csv` and `--json` have all.\n"
+
+
+def _cell(view: ClaimView, cell: CellReading, measures: Sequence[str]) -> Sequence[str]:
+    found = {r.measure: f"{words.units(r)} {words.bounds(r)}" for r in cell.readings}
+    mark = ", **witness**" if view.is_witness(cell) else ""
+    return (
+        markdown_text(cell.procedure),
+        str(cell.replicate),
+        *(found.get(measure, "") for measure in measures),
+        f"{words.cell_word(cell)}{mark}",
+        words.spend(cell.spend),
+    )
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{' --- |' * len(heads)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""

@@ -1,0 +1,200 @@
+"""Conformance of attacks: run on a specimen as a worker would run them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard, Surface, training_rows
+from threatspec.records import Budget, Spend, Stream, TrialResult, TrialStatus
+from threatspec.schema import Capability
+from threatspec.subjects import (
+    DataPoison,
+    Offer,
+    Request,
+    RequestTamper,
+    ServingTamper,
+    Tamper,
+    WeightTamper,
+    tampers_from_data,
+    tampers_to_data,
+)
+from threatspec.testing._parts import check_config, check_says
+
+if TYPE_CHECKING:
+    from threatspec.testing._bench import Bench
+
+__all__ = ["AttackConformance"]
+
+_SPENT = ("steps", "tokens", "flops")
+_TAMPERS = {
+    Surface.TRAINING_DATA: (DataPoison,),
+    Surface.WEIGHTS: (WeightTamper,),
+    Surface.SERVING: (ServingTamper,),
+    Surface.REQUEST: (RequestTamper,),
+    Surface.PIXELS: (RequestTamper,),
+}
+
+
+class AttackConformance:
+    """Subclass it as `TestSomething` and set `kind`."""
+
+    kind: ClassVar[str]
+    """The attack's name."""
+    knobs: ClassVar[dict[str, Any]] = {}
+    """Knobs without a default, and few steps: everything below runs within seconds."""
+    subject: ClassVar[str] = "specimen:shallow"
+    """What is attacked; it must offer what the attack needs."""
+    source: ClassVar[str] = "specimen/restricted#attack_train"
+    """Where rows come from, for attacks that train on rows."""
+    rows: ClassVar[int] = 4
+    """How many of them."""
+    idle: ClassVar[frozenset[Stream]] = frozenset()
+    """Declared streams that move nothing with these knobs on this subject (say, dropout at 0)."""
+
+    @property
+    def attack(self) -> Attack:
+        """The attack by its name."""
+        return ATTACKS.get(self.kind)
+
+    @property
+    def config(self) -> AttackConfig:
+        """Its configuration with the suite's knobs."""
+        return self.attack.Config(**self.knobs)
+
+    @pytest.fixture
+    def bench(self, tmp_path: Path) -> Bench:
+        """Runs trials in an empty results folder."""
+        from threatspec.testing._bench import Bench
+
+        return Bench(tmp_path, self.subject)
+
+    # parts
+
+    def test_it_is_registered_under_its_name(self) -> None:
+        assert isinstance(self.attack, Attack)
+        assert self.attack.kind == self.kind
+
+    def test_its_parts_are_present_and_typed(self) -> None:
+        attack = self.attack
+        check_says(attack.says)
+        assert isinstance(attack.surface, Surface)
+        assert isinstance(attack.streams, frozenset)
+        assert isinstance(attack.offers, frozenset)
+        assert all(isinstance(stream, Stream) for stream in attack.streams)
+        assert all(isinstance(offer, Offer) for offer in attack.offers)
+        assert isinstance(attack.uses_rows, bool)
+        assert isinstance(attack.uses_answers, bool)
+
+    def test_what_it_needs_are_sets_of_capabilities(self) -> None:
+        needs = self.attack.needs
+        assert isinstance(needs, tuple)
+        for need in needs:
+            assert isinstance(need, frozenset)
+            assert need, "needing nothing is written as no sets at all"
+            assert all(isinstance(capability, Capability) for capability in need)
+
+    def test_its_configuration_is_frozen_strict_and_described(self) -> None:
+        check_config(self.attack.Config, AttackConfig, self.knobs)
+
+    def test_rows_are_drawn_from_a_stream_of_their_own(self) -> None:
+        assert not self.attack.uses_rows or Stream.DATA_SUBSET in self.attack.streams
+
+    # cost
+
+    def test_the_cost_is_predicted_before_the_run(self, bench: Bench) -> None:
+        cost = self._cost(bench)
+        assert isinstance(cost, Spend)
+        for name in (*_SPENT, "seconds"):
+            assert math.isfinite(getattr(cost, name))
+            assert getattr(cost, name) >= 0
+        assert cost == self._cost(bench)
+
+    def test_the_predicted_cost_is_within_a_factor_of_two_of_what_is_metered(
+        self, bench: Bench
+    ) -> None:
+        cost, spent = self._cost(bench), self._run(bench, 0).spend
+        for name in _SPENT:
+            predicted, metered = getattr(cost, name), getattr(spent, name)
+            assert predicted <= 2 * metered, name
+            assert metered <= 2 * predicted, name
+
+    def test_a_budget_of_nothing_stops_whatever_costs_anything(self, bench: Bench) -> None:
+        result = self._result(bench, 0, Budget(steps=0, flops=0.0))
+        costly = self._cost(bench).steps > 0 or self._cost(bench).flops > 0
+        wanted = TrialStatus.OVER_BUDGET if costly else TrialStatus.DONE
+        assert result.status is wanted, result.message
+        assert (result.spend.steps, result.spend.flops) == (0, 0)
+
+    # what it leaves
+
+    def test_equal_seeds_leave_equal_tampers(self, bench: Bench) -> None:
+        first = self._run(bench, 0).tamper
+        bench.disturb()
+        assert self._run(bench, 0).tamper == first
+
+    def test_every_declared_stream_matters(self, bench: Bench) -> None:
+        assert self.idle <= self.attack.streams
+        first = self._run(bench, 0).tamper
+        for stream in sorted(self.attack.streams - self.idle):
+            seeds = {**self._seeds(0), stream: 1}
+            assert self._run(bench, seeds).tamper != first, f"{stream.value} moves nothing"
+
+    def test_its_tampers_are_of_its_surface_and_survive_being_written(self, bench: Bench) -> None:
+        tampers = self._tampers(bench)
+        for tamper in tampers:
+            assert isinstance(tamper, _TAMPERS[self.attack.surface])
+            assert tamper.kind, "a tamper without a kind cannot be read back"
+        assert tampers_from_data(tampers_to_data(tampers)) == tampers
+
+    def test_a_rewritten_request_is_still_the_same_item(self, bench: Bench) -> None:
+        request = Request(item="an-item", prompt="a prompt", answer="an answer")
+        for tamper in self._tampers(bench):
+            if isinstance(tamper, RequestTamper):
+                assert tamper.encode(request) == tamper.encode(request)
+                assert tamper.encode(request).item == request.item
+                assert isinstance(tamper.decode("a reply"), str)
+
+    def test_running_and_unmounting_give_the_weights_back_bit_exactly(self, bench: Bench) -> None:
+        before = bench.weights()
+        tampers = self._tampers(bench)
+        assert bench.weights() == before, "running it changed the subject"
+        with bench.mounted(tampers):
+            pass
+        assert bench.weights() == before, "unmounting its tampers changed the subject"
+
+    # how it is run
+
+    def _cost(self, bench: Bench) -> Spend:
+        return self.attack.cost(bench.card, self.config, self._data())
+
+    def _data(self) -> DataCard | None:
+        if not self.attack.uses_rows:
+            return None
+        rows = training_rows(self.source, Path())
+        words = max(len(f"{row.prompt} {row.answer}".split()) for row in rows)
+        return DataCard(rows=self.rows, words=words)
+
+    def _seeds(self, seed: int) -> dict[Stream, int]:
+        return dict.fromkeys(self.attack.streams, seed)
+
+    def _result(
+        self, bench: Bench, seeds: int | dict[Stream, int], budget: Budget | None = None
+    ) -> TrialResult:
+        given = self._seeds(seeds) if isinstance(seeds, int) else seeds
+        source = {"source": self.source, "n": self.rows}
+        data = {"harmful": source} if self.attack.uses_rows else {}
+        config = self.config.model_dump(mode="json")
+        return bench.attack(self.kind, config, data, given, budget)
+
+    def _run(self, bench: Bench, seeds: int | dict[Stream, int]) -> TrialResult:
+        result = self._result(bench, seeds)
+        assert result.status is TrialStatus.DONE, result.message
+        return result
+
+    def _tampers(self, bench: Bench) -> tuple[Tamper, ...]:
+        data = self._run(bench, 0).tamper
+        return tampers_from_data(data) if data else ()
