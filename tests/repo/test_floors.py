@@ -91,8 +91,12 @@ def test_no_module_is_longer_than_500_lines() -> None:
         "with contextlib.suppress(SystemExit): main(['check', 'claims/quickstart.yaml'])",
         "from threatspec.cli import main; import contextlib\n"
         "with contextlib.suppress(SystemExit): main(['list', 'attacks'])",
+        "from threatspec.cli import main; import contextlib\n"
+        "with contextlib.suppress(SystemExit): main(['explain', 'lora-finetune'])",
+        "from threatspec.cli import main; import contextlib\n"
+        "with contextlib.suppress(SystemExit): main(['schema'])",
     ],
-    ids=["package", "methods", "upper floors", "check", "list"],
+    ids=["package", "methods", "upper floors", "check", "list", "explain", "schema"],
 )
 def test_light_uses_do_not_import_heavy_libraries(code: str) -> None:
     probe = f"{code}\nimport sys; print(sorted(set(sys.modules) & {HEAVY!r}))"

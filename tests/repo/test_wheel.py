@@ -35,3 +35,12 @@ def test_the_quickstart_can_be_planned_from_a_wheel(site: Path) -> None:
         "print(len(ts.plan(shipped('claims') / 'quickstart.yaml').claims))"
     )
     assert probe(site, code).strip() == "5"
+
+
+def test_the_manual_of_errors_and_the_tested_versions_come_along(site: Path) -> None:
+    code = (
+        "from threatspec.cli._explanations import explanations; "
+        "from threatspec.cli._diagnosis import _tested; "
+        "print('```text' in next(explanations('TS-BUDGET')).text, 'pydantic' in _tested())"
+    )
+    assert probe(site, code).strip() == "True True"

@@ -24,7 +24,7 @@ _VERBS = {
     "run": "Run a claims file's campaign and answer its claims.",
     "resume": "Go on with an interrupted campaign.",
     "verdict": "Answer the claims from a results folder.",
-    "report": "Write the report of a results folder (terminal, JSON, HTML).",
+    "report": "Write the report of a results folder, in any of its formats.",
     "show": "Show one cell, or one prompt with everything that produced its judgement.",
     "compare": "Set results folders, or the subjects of one, side by side.",
     "list": "List everything of one kind that YAML can name.",

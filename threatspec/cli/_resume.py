@@ -26,9 +26,11 @@ def command(
     threatspec resume runs/quickstart
     """
     from threatspec.api import resume
+    from threatspec.cli._formats import require_one_output
     from threatspec.cli._outcome import finish
     from threatspec.cli._progress import observer
     from threatspec.cli._settings import settings
 
+    require_one_output({"html": html} if html else {}, as_json)
     outcome = resume(folder, runner=settings(folder, runner=runner).runner, observer=observer())
     return finish(outcome, html=html, as_json=as_json, exit_zero=exit_zero)

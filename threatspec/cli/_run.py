@@ -39,10 +39,12 @@ def command(
     threatspec run claims/quickstart.yaml --out runs/today --html report.html
     """
     from threatspec.api import run
+    from threatspec.cli._formats import require_one_output
     from threatspec.cli._outcome import announce, finish
     from threatspec.cli._progress import observer
     from threatspec.cli._settings import settings
 
+    require_one_output({"html": html} if html else {}, as_json)
     chosen = settings(file, out=out, runner=runner)
     announce(file, as_json, out=chosen.out, runner=chosen.runner)
     outcome = run(file, out=chosen.out, runner=chosen.runner, observer=observer())

@@ -17,7 +17,7 @@ claims: [claims]       # what `threatspec check` checks
 _FIRST = """\
 # yaml-language-server: $schema=../schema/threatspec.schema.json
 # A first claim. It runs as it is: threatspec run claims/first.yaml
-# Every name and field is explained: threatspec explain completion-api, threatspec explain claim.holds
+# Names and fields are explained: threatspec explain completion-api, threatspec explain claim.holds
 threatspec: 1
 
 subject:                              # what the claim is about
@@ -52,7 +52,7 @@ claims:
 _ATTACKS = """\
 # Attack cards
 
-A card is a configuration of an attack with its source, under a name of its own. `attacks/NAME.yaml`:
+A card is a configuration of an attack with its source, under its own name: `attacks/NAME.yaml`:
 
 ```yaml
 schema: threatspec/attack-card/v1
