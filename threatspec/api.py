@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threatspec.campaign import check_spec, compile_plan, require_decidable
-from threatspec.claims import CampaignVerdict, Evidence, decide, gather
+from threatspec.campaign import check_spec, compile_plan
 from threatspec.loading import LoadedSpec, load_spec
 from threatspec.records import Execution, Ledger, Plan
 
 if TYPE_CHECKING:
+    from threatspec.claims import CampaignVerdict, Evidence
     from threatspec.runners import LocalProfile, Observer
 
 __all__ = [
@@ -68,6 +68,8 @@ def run(
     could decide a claim, and ThreatspecError for what goes wrong while running; a failed trial is a
     result, not an exception.
     """
+    from threatspec.campaign import require_decidable
+
     profile = _profile(runner)
     loaded = _loaded(spec)
     frozen = plan(loaded, execution=execution)
@@ -98,12 +100,16 @@ def resume(
 
 def evidence(folder: str | Path) -> Evidence:
     """What the campaign in `folder` has measured so far."""
+    from threatspec.claims import gather  # here, because `check` does without
+
     with Ledger.open(Path(folder)) as ledger:
         return gather(ledger.plan, ledger.results(), at=_answered(ledger))
 
 
 def verdict(folder: str | Path) -> CampaignVerdict:
     """The verdicts of the campaign in `folder`, from its records alone."""
+    from threatspec.claims import decide
+
     return decide(evidence(folder))
 
 
@@ -131,6 +137,7 @@ def _profile(runner: str | LocalProfile) -> LocalProfile:
 def _finish(
     ledger: Ledger, spec_folder: Path, profile: LocalProfile, observer: Observer | None
 ) -> Outcome:
+    from threatspec.claims import decide, gather
     from threatspec.runners import run_local
 
     results = run_local(ledger, spec_folder, profile, observer)

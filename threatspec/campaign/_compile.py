@@ -257,11 +257,15 @@ def _planned_slice(items: Sequence[Item], key: str) -> PlannedSlice:
 def _procedure(adversary: str, resolved: Resolved) -> Procedure:
     config = resolved.config.model_dump(mode="json")
     data = {role.value: entry for role, entry in resolved.data.items()}
+    card = resolved.card
     return Procedure(
         id=content_id("procedure", [resolved.attack.kind, config, data, adversary]),
         name=resolved.name,
         attack=resolved.attack.kind,
-        card=resolved.card.name if resolved.card else None,
+        card=card.name if card else None,
+        source=f"{card.source.work}, {card.source.section} ({card.source.provenance})"
+        if card
+        else "",
         config=config,
         adversary=adversary,
         data=data,

@@ -78,6 +78,8 @@ class Procedure(Model):
     """Kind of the attack."""
     card: str | None
     """Name of the attack card, if one was used."""
+    source: str = ""
+    """Where the card's configuration comes from."""
     config: dict[str, Any]
     """Resolved configuration."""
     adversary: str

@@ -8,11 +8,9 @@ other.
 from __future__ import annotations
 
 from threatspec.claims import CampaignVerdict, Evidence
-from threatspec.errors import ThreatspecError
 from threatspec.reports._details import Details
 from threatspec.reports._model import build
 from threatspec.reports._templates import render
-from threatspec.resources import shipped
 
 __all__ = ["render_html"]
 
@@ -22,21 +20,4 @@ def render_html(
 ) -> str:
     """The whole report as one self-contained page."""
     report = build(evidence, verdict, details)
-    return render("report.html.j2", report=report, plan=evidence.plan, sources=_sources())
-
-
-def _sources() -> dict[str, str]:
-    """Where the shipped attack cards come from, by name of the card.
-
-    Records outlive cards: without them the report lacks their sources and nothing else.
-    """
-    from threatspec.loading import load_cards
-
-    try:
-        cards = load_cards(shipped("attacks"))
-    except ThreatspecError:
-        return {}
-    return {
-        name: f"{card.source.work}, {card.source.section} ({card.source.provenance})"
-        for name, card in cards.items()
-    }
+    return render("report.html.j2", report=report, plan=evidence.plan)

@@ -25,6 +25,9 @@ class CardSource(Described):
     provenance: Literal["code", "paper", "secondary", "own"]
     """Read in released code, in the paper itself, in somebody else's account, or made by us."""
 
+    def __str__(self) -> str:
+        return f"{self.work}, {self.section} ({self.provenance})"
+
 
 class AttackCard(Described):
     """A preset of an attack: a configuration with its source. The file is `NAME.yaml`."""
