@@ -81,6 +81,12 @@ def test_explain_knows_them(site: Path, project: Path, name: str, words: list[st
         assert word in said
 
 
+def test_editors_are_offered_them(site: Path, project: Path) -> None:
+    offered = threatspec(site, project, "schema")
+    for name in ("lead-in", "polite-lead-in", "words-in-order", "example/lamps"):
+        assert f'"{name}"' in offered
+
+
 def test_without_the_distribution_check_names_what_is_missing(project: Path) -> None:
     done = python(project, project, "threatspec", "check", "claims/lamps.yaml")
     assert done.returncode == 2
