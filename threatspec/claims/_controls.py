@@ -112,5 +112,5 @@ def _most(view: View, cells: Sequence[CellReading]) -> str:
     seen = [r for cell in counting for r in cell.readings if r.measure == bound.measure]
     high = bound.at_most != view.some
     most = max(seen, key=lambda r: r.tally.yes if high else -r.tally.yes)
-    limit = "at most" if high else "at least"
-    return f": {bound.measure} on {limit} {counted(view, most)}"
+    limit = ("at most " if high else "at least ") if len(counting) > 1 else ""
+    return f": {bound.measure} on {limit}{counted(view, most)}"
