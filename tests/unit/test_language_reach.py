@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.answers import by_id, judged
-from tests.support.specs import plan_of, problems_of
+from tests.support.specs import ABSENT, plan_of, problems_of
 from threatspec.campaign import forecast
 from threatspec.measures import benchmark
 from threatspec.records import Arm, Cell, Plan
@@ -44,8 +44,6 @@ def test_one_claim_is_one_verdict_with_its_own_id(tmp_path: Path) -> None:
 
 
 def test_several_subjects_are_several_verdicts(tmp_path: Path) -> None:
-    from tests.support.specs import ABSENT
-
     changes = {"subject": ABSENT, "subjects": subjects("deep", "other")}
     plan = plan_of(tmp_path, changes)
     assert [(c.id, c.subject) for c in plan.claims] == [
@@ -202,8 +200,6 @@ def test_some_is_the_mirror_image_of_every(
 
 
 def test_some_can_do_both_and_without_a_control_only_support(tmp_path: Path) -> None:
-    from tests.support.specs import ABSENT
-
     [both] = forecast(plan_of(tmp_path, SOME)).claims
     assert (both.can_support, both.can_refute) == (True, True)
     [one] = forecast(plan_of(tmp_path, {**SOME, "subject.control": ABSENT})).claims

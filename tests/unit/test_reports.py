@@ -26,6 +26,7 @@ from threatspec.claims import (
 from threatspec.cli import main
 from threatspec.cli._outcome import announce, finish
 from threatspec.errors import ExitCode, ThreatspecError
+from threatspec.loading import load_spec
 from threatspec.records import (
     UNTOUCHED,
     Arm,
@@ -655,13 +656,13 @@ class TestVerbs:
     def test_what_will_run_is_announced_on_standard_error_only(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        announce(QUICKSTART, False, out=tmp_path / "here")
+        announce(load_spec(QUICKSTART), False, out=tmp_path / "here")
         out, err = capsys.readouterr()
         assert out == ""
         assert "deep-withstands-prefilling" in err
         assert re.search(r"\d+ cells, \d+ trials, \d+ steps, \S+ FLOPs predicted", flat(err))
         assert "here" in "".join(err.split())
-        announce(QUICKSTART, True)
+        announce(load_spec(QUICKSTART), True)
         assert capsys.readouterr() == ("", "")
 
     def test_the_plan_says_what_it_could_decide(self, capsys: pytest.CaptureFixture[str]) -> None:

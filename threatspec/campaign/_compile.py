@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from threatspec.campaign._digests import code_digests, component_digest, source_digest
 from threatspec.campaign._expand import Expanded, expand
@@ -73,11 +74,7 @@ class _Compiler:
         }
 
     def plan(self) -> Plan:
-        drafted = [
-            (one, self._untouched(one), self._attacked(one))
-            for claim in self.spec.claims
-            for one in self._expanded(claim)
-        ]
+        drafted = [(one, self._untouched(one), self._attacked(one)) for one in self.expanded]
         cells = {key: self._cell(draft) for key, draft in self.drafts.items()}
         used = {cell.procedure for cell in cells.values()}
         return Plan(
@@ -105,6 +102,11 @@ class _Compiler:
         )
 
     # which cells a claim needs
+
+    @cached_property
+    def expanded(self) -> tuple[Expanded, ...]:
+        """Every claim that gets a verdict, in the order of the file."""
+        return tuple(one for claim in self.spec.claims for one in self._expanded(claim))
 
     def _expanded(self, claim: Claim) -> Iterator[Expanded]:
         names = [resolved.name for resolved, _ in self.procedures[claim.against]]
@@ -211,8 +213,7 @@ class _Compiler:
         """Slices that a claim reads, or that the measure is shown by."""
         read = {
             operand.slice
-            for claim in self.spec.claims
-            for one in self._expanded(claim)
+            for one in self.expanded
             for which in ("holds", "provided", "counts_if")
             for operand in operands(one.claim.predicate(which) or Predicate((), ""))
             if operand.measure == name and operand.slice

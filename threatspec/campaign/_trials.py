@@ -22,6 +22,8 @@ class TrialBook:
     found: Resolution
     execution: Execution
     trials: dict[str, Trial] = field(default_factory=dict)
+    rows: dict[str, str] = field(default_factory=dict)
+    """Content id by source of training rows."""
 
     def attack(
         self, procedure: Procedure, subject: str, seeds: dict[Stream, int], *, charged: bool
@@ -29,10 +31,7 @@ class TrialBook:
         """Make the tampers of a procedure on a subject, within the budget if it is charged."""
         compute = self.found.spec.adversaries[procedure.adversary].compute
         budget = Budget(steps=compute.steps, flops=compute.flops) if charged else None
-        rows = [
-            content_id("rows", list(self.found.resolver.rows(entry["source"])))
-            for entry in procedure.data.values()
-        ]
+        rows = [self._rows_id(entry["source"]) for entry in procedure.data.values()]
         own = component_digest(ATTACKS, procedure.attack)
         shared = ("attacks.base", "attacks._finetune", "attacks._rows")
         return self._enter(
@@ -48,6 +47,12 @@ class TrialBook:
             [*rows, own, source_digest(*shared, "training", "subjects")],
             budget,
         )
+
+    def _rows_id(self, source: str) -> str:
+        """Of the rows of a source, made once for all cells that train on it."""
+        if source not in self.rows:
+            self.rows[source] = content_id("rows", list(self.found.resolver.rows(source)))
+        return self.rows[source]
 
     def generate(self, measure: str, subject: str, attack: Trial | None) -> Trial:
         """Ask a subject, attacked or not, every prompt of a measure."""

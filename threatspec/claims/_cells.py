@@ -21,7 +21,7 @@ from threatspec.records import Arm, PlannedClaim, Procedure
 from threatspec.schema import Claim, Operand, Predicate, parse_predicate
 from threatspec.statistics import holm
 
-__all__ = ["View", "read_control", "read_defended", "read_gates", "read_operands"]
+__all__ = ["View", "cost", "read_control", "read_defended", "read_gates", "read_operands"]
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,11 @@ def _own(view: View) -> tuple[Operand, ...]:
         *(distinct_operands(view.counts_if) if view.counts_if else ()),
     ]
     return tuple({operand.reading: operand for operand in found if not operand.arm}.values())
+
+
+def cost(cell: CellReading) -> tuple[float, int, int, str]:
+    """Order of cheapness: FLOPs, steps, tokens; the id decides between equals."""
+    return cell.spend.flops, cell.spend.steps, cell.spend.tokens, cell.cell
 
 
 def read_operands(

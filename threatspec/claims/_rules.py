@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from threatspec.claims._bounds import arithmetic, bound_of
 from threatspec.claims._case import Case
+from threatspec.claims._cells import cost
 from threatspec.claims._evidence import CellState
 from threatspec.claims._governance import expiry
-from threatspec.claims._models import CellReading, Truth, Witness
+from threatspec.claims._models import Truth, Witness
 from threatspec.claims._obstacles import obstacles
 from threatspec.claims._scope import honest_claim, witness
 from threatspec.claims._some import reached, witness_of
@@ -65,7 +66,7 @@ def _refuted(case: Case) -> Ruling | None:
     found = [cell for cell in case.cells if cell.adjusted_p <= case.view.alpha]
     if not found:
         return None
-    cheapest = witness(case, min(found, key=_cost))
+    cheapest = witness(case, min(found, key=cost))
     reasons = [cheapest.says]
     if len(case.cells) > 1:
         of = f"{len(found)} of {plural(len(case.cells), 'attacked cell')}"
@@ -86,10 +87,6 @@ def _reached(case: Case) -> Ruling | None:
         verb = "succeeds" if len(found.series) == 1 else "succeed"
         reasons.append(f"{of} {verb}, corrected for looking at all of them (Holm)")
     return Ruling(Verdict.SUPPORTED, tuple(reasons), _wider(case), cheapest)
-
-
-def _cost(cell: CellReading) -> tuple[float, int, int, str]:
-    return cell.spend.flops, cell.spend.steps, cell.spend.tokens, cell.cell
 
 
 def _weaker(case: Case) -> str:

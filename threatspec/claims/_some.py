@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from threatspec.claims._case import Case, Series
-from threatspec.claims._models import CellReading, Truth, Witness
+from threatspec.claims._cells import cost
+from threatspec.claims._models import Truth, Witness
 from threatspec.claims._words import break_words, plural, spend_words
 from threatspec.statistics import holm
 
@@ -27,7 +28,7 @@ class Reached:
     @property
     def cheapest(self) -> Series:
         """The one whose dearest replicate costs least."""
-        return min(self.series, key=lambda series: max(map(_cost, series.cells)))
+        return min(self.series, key=lambda series: max(map(cost, series.cells)))
 
 
 def reached(case: Case) -> Reached | None:
@@ -61,7 +62,3 @@ def _p(series: Series) -> float:
     if any(cell.counts is not Truth.TRUE for cell in series.cells):
         return 1.0
     return max((cell.p for cell in series.cells), default=1.0)
-
-
-def _cost(cell: CellReading) -> tuple[float, int, int, str]:
-    return cell.spend.flops, cell.spend.steps, cell.spend.tokens, cell.cell

@@ -10,10 +10,11 @@ import click
 from rich.console import Console
 
 from threatspec import api
-from threatspec.campaign import forecast
+from threatspec.campaign import Forecast, forecast
 from threatspec.claims import exit_code
 from threatspec.cli._formats import append_summary, require_one_output, write_files
 from threatspec.cli._streams import unread_is_no_failure
+from threatspec.loading import LoadedSpec
 from threatspec.records import Ledger, Plan
 from threatspec.reports import (
     Details,
@@ -50,20 +51,22 @@ def terminal(*, stderr: bool = False) -> Console:
     return _Terminal(stderr=stderr)
 
 
-def announce(file: Path, as_json: bool, *, out: Path | None = None, runner: str = "local") -> None:
+def announce(
+    spec: LoadedSpec, as_json: bool, *, out: Path | None = None, runner: str = "local"
+) -> None:
     """Say on standard error what is about to run; nothing with `--json`. Raises SpecErrors."""
     if as_json:
         return
-    plan = api.plan(file)
+    plan = api.plan(spec)
     found = forecast(plan)
     claims = ", ".join(planned.id for planned in plan.claims)
     size = f"{found.cells} cells, {found.trials} trials"
     facts = [
         ("claims", claims),
         ("plan", f"{size}, {spend_words(found.spend)} predicted for the attacks"),
-        *_weak(plan),
+        *_weak(found),
         *_time(plan, found.spend.flops, runner),
-        ("results", str(out or api.default_out(file))),
+        ("results", str(out or api.default_out(spec.path))),
     ]
     print_facts(terminal(stderr=True), facts)
 
@@ -99,8 +102,8 @@ def _details(outcome: api.Outcome) -> Details:
         return collect(ledger, outcome.verdict)
 
 
-def _weak(plan: Plan) -> list[tuple[str, str]]:
-    weak = [claim.id for claim in forecast(plan).claims if not claim.can_support]
+def _weak(found: Forecast) -> list[tuple[str, str]]:
+    weak = [claim.id for claim in found.claims if not claim.can_support]
     return [("note", f"can only refute: {', '.join(weak)}")] if weak else []
 
 

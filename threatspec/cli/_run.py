@@ -38,7 +38,7 @@ def command(
     threatspec run claims/quickstart.yaml
     threatspec run claims/quickstart.yaml --out runs/today --html report.html
     """
-    from threatspec.api import run
+    from threatspec.api import load, run
     from threatspec.cli._formats import require_one_output
     from threatspec.cli._outcome import announce, finish
     from threatspec.cli._progress import observer
@@ -46,6 +46,7 @@ def command(
 
     require_one_output({"html": html} if html else {}, as_json)
     chosen = settings(file, out=out, runner=runner)
-    announce(file, as_json, out=chosen.out, runner=chosen.runner)
-    outcome = run(file, out=chosen.out, runner=chosen.runner, observer=observer())
+    spec = load(file)
+    announce(spec, as_json, out=chosen.out, runner=chosen.runner)
+    outcome = run(spec, out=chosen.out, runner=chosen.runner, observer=observer())
     return finish(outcome, html=html, as_json=as_json, exit_zero=exit_zero)

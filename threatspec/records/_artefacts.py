@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threatspec.errors import ThreatspecError
+from threatspec.records._disk import disk_full, says_full
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,10 +82,6 @@ class ArtefactStore:
         except OSError as error:
             if temporary:
                 Path(temporary).unlink(missing_ok=True)
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise ThreatspecError(
-                    "TS-DISK-FULL",
-                    "the disk of the results folder is full; what was measured is kept: "
-                    "make room and give the same command again",
-                ) from error
+            if says_full(error):
+                raise disk_full() from error
             raise

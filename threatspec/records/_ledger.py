@@ -7,7 +7,6 @@ so nothing can be overwritten by something else.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import sqlite3
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from threatspec.errors import ExitCode, ThreatspecError
+from threatspec.records._disk import disk_full, says_full
 from threatspec.records._plan import Plan
 from threatspec.records._results import Generation, Outcome, Row, TrialResult
 
@@ -286,7 +286,7 @@ def _connect(path: Path, writable: bool) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         db.close()
         if "full" in str(error):
-            raise _full() from None
+            raise disk_full() from None
         raise _unreadable(path, error) from None
     return db
 
@@ -320,22 +320,14 @@ def _disk() -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         if "full" in str(error):
-            raise _full() from error
+            raise disk_full() from error
         raise _unwritable("ledger", error) from error
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise _full() from error
+        if says_full(error):
+            raise disk_full() from error
         raise _unwritable("results folder", error) from error
 
 
 def _unwritable(what: str, error: Exception) -> ThreatspecError:
     text = f"the {what} cannot be written: {error}; change that, or choose another --out"
     return ThreatspecError("TS-RECORDS", text)
-
-
-def _full() -> ThreatspecError:
-    return ThreatspecError(
-        "TS-DISK-FULL",
-        "the disk of the results folder is full; what was measured is kept: "
-        "make room and give the same command again",
-    )
