@@ -1,5 +1,6 @@
 """Statistics with `math` alone: exact bounds, intervals, families of tests, planning."""
 
+from threatspec.statistics._agreement import Agreement
 from threatspec.statistics._binomial import (
     beta_cdf,
     beta_quantile,
@@ -28,6 +29,7 @@ from threatspec.statistics._planning import (
 )
 
 __all__ = [
+    "Agreement",
     "Interval",
     "UnitsPlan",
     "acceptance_number",
