@@ -18,6 +18,8 @@ from threatspec.claims._models import (
     ControlReading,
     GateReading,
     MeasureReading,
+    RuleKind,
+    RuleReading,
     Truth,
     Witness,
 )
@@ -35,6 +37,8 @@ __all__ = [
     "GateReading",
     "Lookup",
     "MeasureReading",
+    "RuleKind",
+    "RuleReading",
     "Tally",
     "Truth",
     "Witness",

@@ -1,6 +1,6 @@
 """What is planned: every cell and trial of a campaign, written down before the first one runs.
 
-``plan.json`` (schema ``threatspec/plan/v1``) is read by every verb that works on a results folder;
+``plan.json`` (schema ``threatspec/plan/v2``) is read by every verb that works on a results folder;
 its id is derived from its content, so a changed plan is another plan.
 """
 
@@ -20,6 +20,7 @@ __all__ = [
     "Budget",
     "Cell",
     "Execution",
+    "Overlap",
     "Plan",
     "PlannedClaim",
     "PlannedMeasure",
@@ -90,6 +91,8 @@ class Procedure(Model):
     """False if it was selected because nothing was named."""
     deterministic: bool
     """True if it declares no seed streams: one replicate, seed rules do not apply."""
+    trainer: str = ""
+    """Back-end that trains; empty if the attack trains nothing."""
 
 
 class Cell(Model):
@@ -104,8 +107,8 @@ class Cell(Model):
     seeds: dict[Stream, int]
     attack: str | None
     """Id of the trial that makes the tamper; None if the subject is untouched."""
-    measures: dict[str, str]
-    """Id of the judging trial by name of the measure."""
+    measures: dict[str, tuple[str, ...]]
+    """Ids of the judging trials by name of the measure, one per look."""
     predicted: Spend = Spend()
     """What the attack is expected to spend; not part of the id."""
 
@@ -118,6 +121,8 @@ class Trial(Model):
     subject: str
     needs: tuple[str, ...]
     """Trials whose results this one reads."""
+    after: tuple[str, ...] = ()
+    """Trials to wait for, because what they find may make this one needless; not part of the id."""
     work: dict[str, Any]
     """What to do; its form depends on the kind."""
     budget: Budget | None = None
@@ -144,6 +149,12 @@ class PlannedMeasure(Model):
     prompts: int
     units: int
     """Clusters of prompts: what bounds count."""
+    exact: bool
+    """Whether the judge is programmatic, so that it has no error to speak of."""
+    order: tuple[str, ...]
+    """Clusters in the random order in which they are read."""
+    looks: tuple[int, ...]
+    """Units that have been read at each look; the last is `units`."""
     slices: dict[str, PlannedSlice] = Field(default_factory=dict)
     """Slices that a claim reads or a report shows, by `KEY=VALUE`."""
 
@@ -162,7 +173,7 @@ class PlannedClaim(Model):
     untouched: dict[Arm, str]
     """Cell of each arm as it is."""
     attacked: dict[Arm, tuple[str, ...]]
-    """Cells under attack: of the defended arm and of the control."""
+    """Cells under attack, by arm; those of the undefended arm decide nothing."""
     not_run: tuple[str, ...] = ()
     """Attacks that access allows and the adversary does not list."""
 
@@ -172,12 +183,30 @@ class Execution(Model):
 
     threads: int = Field(default=1, ge=1)
     micro_batch: int = Field(default=64, ge=1)
+    exhaustive: bool = False
+    """Read every prompt of every cell; otherwise a cell is read until it is settled."""
+
+
+class Overlap(Model):
+    """How many prompts of one set occur in another."""
+
+    left: str
+    right: str
+    """Sets as `BENCHMARK#SPLIT`; the share is of the left one."""
+    prompts: int
+    """Prompts of the left set."""
+    equal: int
+    """Of these, how many also stand in the right set once spelling is normalised."""
+    near: int
+    """How many stand there nearly; those that are equal are among them."""
+    categories: dict[str, int] = Field(default_factory=dict)
+    """`near` by category of the left set, where it is not 0."""
 
 
 class Plan(Model):
     """A frozen campaign."""
 
-    format: Literal["threatspec/plan/v1"] = Field(default="threatspec/plan/v1", alias="schema")
+    format: Literal["threatspec/plan/v2"] = Field(default="threatspec/plan/v2", alias="schema")
     spec_file: str
     """Name of the claims file, without folders."""
     spec: dict[str, Any]
@@ -189,6 +218,8 @@ class Plan(Model):
     procedures: dict[str, Procedure]
     cells: dict[str, Cell]
     trials: dict[str, Trial]
+    overlaps: tuple[Overlap, ...] = ()
+    """Between training rows, the safeguard's rows and what is measured."""
     claims: tuple[PlannedClaim, ...]
 
     def size(self, reading: str) -> tuple[int, int]:

@@ -15,10 +15,10 @@ from threatspec.schema._adversary import (
     Use,
 )
 from threatspec.schema._base import Described, Model, canonical_json, content_id
-from threatspec.schema._cards import AttackCard, BenchmarkCard, CardSource
+from threatspec.schema._cards import AttackCard, BenchmarkCard, CardSource, DescriptionCard
 from threatspec.schema._claim import Claim, Expectation, Seeds, Verdict
 from threatspec.schema._docs import field_docs
-from threatspec.schema._governance import ClaimScope, Day, Governance, Property, Protects
+from threatspec.schema._governance import ClaimScope, Day, Governance, Property, Protects, Waiver
 from threatspec.schema._predicate import (
     ARMS,
     Binary,
@@ -34,7 +34,7 @@ from threatspec.schema._predicate import (
     unparse,
 )
 from threatspec.schema._spec import Spec
-from threatspec.schema._subject import JudgeUse, Measure, Serving, Subject
+from threatspec.schema._subject import Calibration, JudgeUse, Measure, Serving, Subject
 from threatspec.schema._units import Count, Flops, Share, parse_quantity
 from threatspec.schema._workspace import Workspace
 
@@ -49,6 +49,7 @@ __all__ = [
     "AttackCard",
     "BenchmarkCard",
     "Binary",
+    "Calibration",
     "Capability",
     "CardSource",
     "Claim",
@@ -60,6 +61,7 @@ __all__ = [
     "DataSource",
     "Day",
     "Described",
+    "DescriptionCard",
     "Expectation",
     "Flops",
     "Governance",
@@ -84,6 +86,7 @@ __all__ = [
     "Term",
     "Use",
     "Verdict",
+    "Waiver",
     "Workspace",
     "canonical_json",
     "capabilities",

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, mo
 
 from threatspec.schema._access import PRESETS, Access, Capability, capabilities
 from threatspec.schema._base import Described
-from threatspec.schema._fields import Text, complaint
+from threatspec.schema._fields import Name, Text, as_tuple, complaint
 from threatspec.schema._units import Count, Flops
 
 __all__ = ["Adversary", "Compute", "DataRole", "DataSource", "Knowledge", "Limits", "Use"]
@@ -68,11 +68,9 @@ class Limits(Described):
     """Highest rank of a change of the weights: an adapter's; other training has no bound."""
 
 
-def _trainer(value: Any) -> Any:
-    if value != "resident":
-        text = f"trainer must be 'resident', but got {value!r}, which is not evaluated"
-        raise complaint("not_evaluated", "TS-NOT-EVALUATED", f"{text} by this version")
-    return value
+def _listed(value: Any) -> Any:
+    """One name is a list of one."""
+    return (value,) if isinstance(value, str) else as_tuple(value)
 
 
 def _use(value: Any) -> Any:
@@ -88,8 +86,10 @@ class Use(Described):
     """Name of an attack card or kind (`threatspec list attacks`)."""
     rows: Literal["harmful", "benign", "mix"] = "harmful"
     """Which of the adversary's data a training attack uses."""
-    trainer: Annotated[Literal["resident"], BeforeValidator(_trainer)] = "resident"
-    """Back-end of a training attack."""
+    trainer: Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1)] = (
+        "resident",
+    )
+    """Back-end of a training attack; each of a list makes a procedure of its own."""
     knobs: dict[str, Any] = Field(default_factory=dict)
     """Overrides; written beside `use`, each is a knob of the attack."""
 

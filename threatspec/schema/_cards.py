@@ -8,7 +8,7 @@ from pydantic import Field
 
 from threatspec.schema._base import Described
 
-__all__ = ["AttackCard", "BenchmarkCard", "CardSource"]
+__all__ = ["AttackCard", "BenchmarkCard", "CardSource", "DescriptionCard"]
 
 _WORDS = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 _KIND = r"^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$"
@@ -67,3 +67,22 @@ class BenchmarkCard(Described):
     """How many lines the file has."""
     gated: bool = False
     """True if the user's own access is needed to load them."""
+
+
+class DescriptionCard(Described):
+    """Something that published claims name and nothing here runs. `check` reasons about it, `plan`
+    and `run` refuse it. The file is `NAME.yaml` in a folder `descriptions/` of the workspace's
+    claims."""
+
+    format: Annotated[Literal["threatspec/description/v1"], Field(alias="schema")]
+    """Version of the card's format."""
+    name: Annotated[str, Field(pattern=_WORDS, max_length=80)]
+    """Name used in claims; the stem of the file."""
+    kind: Literal["benchmark", "judge", "trainer"]
+    """What it would be."""
+    says: Text
+    """What it is, in one plain sentence."""
+    source: CardSource
+    """Where it is described."""
+    licence: Text
+    """Under which licence it may be used, or `unknown`."""

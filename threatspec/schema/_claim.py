@@ -15,9 +15,8 @@ from threatspec.schema._fields import (
     Text,
     as_tuple,
     complaint,
-    later,
 )
-from threatspec.schema._governance import ClaimScope, Protects
+from threatspec.schema._governance import ClaimScope, Protects, Waiver
 from threatspec.schema._predicate import Predicate, parse_predicate
 from threatspec.schema._units import Count, Share
 
@@ -37,12 +36,25 @@ class Verdict(StrEnum):
 class Seeds(Described):
     """How replicates are drawn and what is said over them."""
 
-    rule: Annotated[Literal["each"], later("quantile", "mean")] = "each"
-    """`each`: the claim is about every tested replicate."""
+    rule: Literal["each", "quantile", "mean"] = "each"
+    """`each`: about every tested replicate; `quantile`: about at least the `share` of all seeds;
+    `mean`: about the mean over the tested replicates."""
+    share: Annotated[Share, Field(gt=0, lt=1)] | None = None
+    """For `quantile`: the share of seeds under which it is claimed to hold."""
     replicates: Annotated[Count, Field(ge=1, le=1000)] = 5
     """Full runs of each procedure, each with its own seeds."""
     root: Annotated[Count, Field(ge=0)] = 0
     """From which all seeds derive."""
+
+    @model_validator(mode="after")
+    def _shared(self) -> Seeds:
+        if self.rule == "quantile" and self.share is None:
+            text = "the seeds rule `quantile` must say of which `share` of seeds, but says nothing"
+            raise complaint("share", "TS-MISSING-FIELD", text, field="rule")
+        if self.rule != "quantile" and self.share is not None:
+            text = f"`share` is read by the seeds rule `quantile`, but the rule is {self.rule!r}"
+            raise complaint("share", "TS-WRONG-TYPE", text, field="share")
+        return self
 
 
 def _expectation(value: Any) -> Any:
@@ -69,7 +81,7 @@ Frequency = dict[Name, Annotated[dict[str, Share], Field(min_length=1)]]
 class Claim(Described):
     """A predicate over measures, against an adversary."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"waivers", "population", "margin", "by"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"by"})
 
     id: ClaimId
     """Short name, lower case words joined by `-`."""
@@ -79,11 +91,13 @@ class Claim(Described):
     """Names of entries of `subjects:`, one or a list; absent = all. Each gets its own verdict."""
     against: Name
     """Name of an adversary."""
-    quantifier: Annotated[Literal["every", "some", "each"], later("mean"), Field(alias="for")] = (
-        "every"
-    )
+    quantifier: Annotated[Literal["every", "some", "each", "mean"], Field(alias="for")] = "every"
     """`every`: it must hold against every planned attack; `some`: one attack must reach it in all
-    of its replicates; `each`: one verdict per attack."""
+    of its replicates; `each`: one verdict per attack; `mean`: on average over attacks, which is
+    grammar for published claims and always breaks TS-R3."""
+    about: Literal["behaviour", "capability", "label"] = "behaviour"
+    """`behaviour`: what the subject does; `capability`: what it can no longer do, however it is
+    asked; `label`: what the judge says, right or wrong."""
     holds: PredicateText
     """What must be true on every attacked cell, for example `asr <= 0.10`."""
     provided: PredicateText | None = None
@@ -94,6 +108,10 @@ class Claim(Described):
     """Replicates and the rule over them."""
     confidence: Annotated[Share, Field(gt=0.5, lt=1)] = 0.95
     """One-sided confidence of support and of refutation."""
+    population: Literal["universe", "benchmark"] = "universe"
+    """`universe`: the prompts are a sample; `benchmark`: it is about exactly these prompts."""
+    margin: Annotated[Share, Field(gt=0, lt=1)] | None = None
+    """For a claim worded as an estimate: by how much every threshold of `holds` is widened."""
     perspective: Literal["safety", "security", "both"] | None = None
     """`safety`: the mean over slices weighted by `frequency`; `security`: the worst of these
     slices; `both`: two verdicts from the same runs. Absent: all prompts together."""
@@ -103,7 +121,9 @@ class Claim(Described):
     protects: Protects | None = None
     """What this claim protects, if not what the file says."""
     scope: ClaimScope | None = None
-    """What the claim is limited to."""
+    """What the claim is limited to; each entry answers a rule that asks for more."""
+    waivers: Annotated[tuple[Waiver, ...], BeforeValidator(as_tuple)] = ()
+    """Rules that somebody answers for instead of meeting them."""
     expect: Annotated[Expectation, BeforeValidator(_expectation)] | None = None
     """Which verdict passes; absent = SUPPORTED."""
 

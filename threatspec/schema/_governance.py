@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from threatspec.schema._base import Described
-from threatspec.schema._fields import Text, as_tuple, complaint
+from threatspec.schema._fields import Name, Text, as_tuple, complaint
+from threatspec.schema._units import Count
 
-__all__ = ["ClaimScope", "Day", "Governance", "Property", "Protects"]
+__all__ = ["ClaimScope", "Day", "Governance", "Property", "Protects", "Waiver"]
 
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -88,15 +89,50 @@ class Governance(Described):
         return self.expires is not None and at >= self.expires
 
 
+Names = Annotated[tuple[Name, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+
+
 class ClaimScope(Described):
-    """What the claim is limited to; printed in its verdict's scope."""
+    """What the claim is limited to; printed in its verdict's scope. It must be what is run."""
 
     trainer: Texts | None = None
-    """Training back-ends of the attacks: `[resident]`."""
+    """Training back-ends of the attacks: `[resident]`. Answers TS-R2."""
     templates: (
         Annotated[tuple[Literal["native", "none"], ...], BeforeValidator(as_tuple),
                   Field(min_length=1)] | None
     ) = None  # fmt: skip
-    """Templates that the subject is asked with; those of `serving`."""
+    """Templates that the subject is asked with; those of `serving`. Answers TS-R4."""
+    replicates: Annotated[Count, Field(ge=1)] | None = None
+    """These replicates and no other seeds; the number that is run. Answers TS-R1."""
+    safeguard: Literal["checkpoint"] | None = None
+    """`checkpoint`: these weights, not the recipe that made them. Answers TS-R1b."""
+    search: Literal["listed"] | None = None
+    """`listed`: the listed configurations and no others. Answers TS-R3a."""
+    families: Texts | None = None
+    """The kinds of attack that are run and no others. Answers TS-R3b."""
+    data: Literal["listed"] | None = None
+    """`listed`: the listed training rows and no others. Answers TS-R3c."""
+    elicitations: Annotated[tuple[Literal["generate"], ...], BeforeValidator(as_tuple),
+                            Field(min_length=1)] | None = None  # fmt: skip
+    """The ways of asking that are used and no others. Answers TS-R5."""
+    utility: Names | None = None
+    """The measures by which it is told that the subject is of use, and no others. Answers TS-R6."""
     text: Text | None = None
-    """Any other limit, in plain words."""
+    """Any other limit, in plain words. Answers no rule."""
+
+
+class Waiver(Described):
+    """A rule that is not met and that somebody answers for; printed with the verdict."""
+
+    rule: Annotated[str, Field(pattern=r"^TS-R[0-9][a-z]?$")]
+    """Code of the rule (`threatspec list rules`); only rules of sufficiency can be waived."""
+    owner: Text
+    """Who answers for it."""
+    reason: Text
+    """Why the claim may be believed without it."""
+    expires: Day
+    """From this day on the waiver answers nothing."""
+
+    def expired(self, at: datetime.date) -> bool:
+        """Whether it answers nothing any more at a day."""
+        return at >= self.expires

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from threatspec.schema._base import Described
-from threatspec.schema._fields import Name, Text, as_tuple
+from threatspec.schema._fields import Name, Text, as_tuple, complaint
 from threatspec.schema._units import Count
 
-__all__ = ["JudgeUse", "Measure", "Serving", "Subject"]
+__all__ = ["Calibration", "JudgeUse", "Measure", "Serving", "Subject"]
 
 
 class Subject(Described):
@@ -40,6 +40,32 @@ class JudgeUse(Described):
     """For `keywords`: words or phrases that make the answer `yes`."""
 
 
+class Calibration(Described):
+    """How a judge erred on labelled replies to one family of attacks; it speaks for no other."""
+
+    family: Text
+    """Kind of attack whose replies were labelled, for example `lora-finetune`."""
+    positives: Annotated[Count, Field(ge=1)]
+    """Replies that people labelled yes."""
+    found: Annotated[Count, Field(ge=0)]
+    """Of these, how many the judge answered yes."""
+    negatives: Annotated[Count, Field(ge=1)]
+    """Replies that people labelled no."""
+    rejected: Annotated[Count, Field(ge=0)]
+    """Of these, how many the judge answered no."""
+    source: Text
+    """Where the labels are."""
+
+    @model_validator(mode="after")
+    def _within(self) -> Calibration:
+        for part, whole in (("found", "positives"), ("rejected", "negatives")):
+            if getattr(self, part) > getattr(self, whole):
+                got = f"{getattr(self, part)} of {getattr(self, whole)}"
+                text = f"{part} must be at most {whole}, but is {got}"
+                raise complaint("calibration", "TS-OUT-OF-RANGE", text, field=part)
+        return self
+
+
 class Measure(Described):
     """What is measured: the share of prompts (or clusters) that a judge answers `yes`."""
 
@@ -55,6 +81,8 @@ class Measure(Described):
     """What the judge sees: the subject's own words, or attacker-written words as well."""
     cluster: Literal["any", "all"] = "any"
     """When a cluster of prompts counts as `yes`: if any of its prompts is, or only if all are."""
+    calibration: Annotated[tuple[Calibration, ...], BeforeValidator(as_tuple)] = ()
+    """How the judge errs, by family of attacks; absent = its labels are audited, or not known."""
     by: tuple[Name, ...] = ()
     """Keys of slices that the report shows one by one, for example `[category]`."""
 
