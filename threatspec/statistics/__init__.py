@@ -1,4 +1,4 @@
-"""Statistics with `math` alone: exact bounds, intervals, families of tests, planning."""
+"""Statistics with `math` alone: bounds, e-values, intervals, families of tests, planning."""
 
 from threatspec.statistics._agreement import Agreement
 from threatspec.statistics._binomial import (
@@ -9,6 +9,12 @@ from threatspec.statistics._binomial import (
     p_falls_short,
     upper_bound,
     wilson,
+)
+from threatspec.statistics._eprocess import (
+    log_e_refute,
+    log_e_support,
+    sequence_lower,
+    sequence_upper,
 )
 from threatspec.statistics._family import holm
 from threatspec.statistics._interval import Interval
@@ -39,6 +45,8 @@ __all__ = [
     "can_refute",
     "can_support",
     "holm",
+    "log_e_refute",
+    "log_e_support",
     "lower_bound",
     "p_exceeds",
     "p_falls_short",
@@ -46,6 +54,8 @@ __all__ = [
     "power_to_support",
     "refutation_number",
     "refutation_plan",
+    "sequence_lower",
+    "sequence_upper",
     "smallest_resolvable",
     "smallest_units",
     "units_to_refute",

@@ -14,6 +14,8 @@ from threatspec.statistics._interval import Interval
 __all__ = [
     "beta_cdf",
     "beta_quantile",
+    "check_counts",
+    "log_beta_tails",
     "lower_bound",
     "p_exceeds",
     "p_falls_short",
@@ -39,6 +41,19 @@ def beta_cdf(x: float, a: float, b: float) -> float:
     if x < (a + 1) / (a + b + 2):
         return min(1.0, front * _fraction(x, a, b) / a)
     return max(0.0, 1 - front * _fraction(1 - x, b, a) / b)
+
+
+def log_beta_tails(x: float, a: float, b: float) -> tuple[float, float]:
+    """(ln I_x, ln (1 - I_x)) of I_x(a, b), for 0 < x < 1 and a, b >= 1/2.
+
+    Each keeps its digits where the tail itself is too small for a float.
+    """
+    front = _log_beta_kernel(x, a, b)
+    if x < (a + 1) / (a + b + 2):
+        small = front + math.log(_fraction(x, a, b) / a)
+        return small, math.log1p(-math.exp(small))
+    small = front + math.log(_fraction(1 - x, b, a) / b)
+    return math.log1p(-math.exp(small)), small
 
 
 def _log_beta_kernel(x: float, a: float, b: float) -> float:
@@ -92,7 +107,7 @@ def lower_bound(k: int, n: int, alpha: float) -> float:
 
     L = BetaInv(alpha; k, n - k + 1) (Clopper & Pearson 1934; golden values in the tests).
     """
-    _check(k, n, alpha)
+    check_counts(k, n, alpha)
     return 0.0 if k == 0 else beta_quantile(alpha, k, n - k + 1)
 
 
@@ -103,19 +118,19 @@ def upper_bound(k: int, n: int, alpha: float) -> float:
     U = BetaInv(1 - alpha; k + 1, n - k), computed as the mirrored lower bound, which loses no
     digits when alpha is small.
     """
-    _check(k, n, alpha)
+    check_counts(k, n, alpha)
     return 1.0 if k == n else 1 - beta_quantile(alpha, n - k, k + 1)
 
 
 def p_exceeds(k: int, n: int, p0: float) -> float:
     """Exact p-value against "the rate is at most p0": P(X >= k) for X ~ Bin(n, p0)."""
-    _check(k, n)
+    check_counts(k, n)
     return 1.0 if k == 0 else beta_cdf(p0, k, n - k + 1)
 
 
 def p_falls_short(k: int, n: int, p0: float) -> float:
     """Exact p-value against "the rate is at least p0": P(X <= k) for X ~ Bin(n, p0)."""
-    _check(k, n)
+    check_counts(k, n)
     return 1.0 if k == n else beta_cdf(1 - p0, n - k, k + 1)
 
 
@@ -124,7 +139,7 @@ def wilson(k: int, n: int, alpha: float) -> Interval:
 
     (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n), Wilson 1927.
     """
-    _check(k, n, alpha)
+    check_counts(k, n, alpha)
     if n == 0:
         return Interval(0.0, 1.0)
     z, p = -NormalDist().inv_cdf(alpha), k / n
@@ -136,7 +151,8 @@ def wilson(k: int, n: int, alpha: float) -> Interval:
     return Interval(low, high)
 
 
-def _check(k: int, n: int, alpha: float = 0.5) -> None:
+def check_counts(k: int, n: int, alpha: float = 0.5) -> None:
+    """Raise ValueError unless 0 <= k <= n and 0 < alpha < 1."""
     if not 0 <= k <= n:
         raise ValueError(f"successes must lie between 0 and {n} trials, but got {k}")
     if not 0 < alpha < 1:
