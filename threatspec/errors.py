@@ -83,6 +83,7 @@ CODES: dict[str, str] = {
     "TS-DISK-FULL": "the disk is full",
     "TS-INTERNAL": "an error inside the program",
     "TS-INTERRUPTED": "the run was interrupted",
+    "TS-LABELS": "labels that cannot be used",
     "TS-MISSING-EXTRA": "an optional part of the program is not installed",
     "TS-MODEL-DIGEST": "a model's files are not the ones expected",
     "TS-MODEL-FETCH": "a model could not be fetched",
