@@ -124,7 +124,7 @@ def test_no_trials_are_worth_nothing() -> None:
 
 def test_impossible_and_certain_limits() -> None:
     assert [log_e_support(k, 5 - k, 0.0) for k in (0, 3, 5)] == [0, 0, 0]
-    assert [log_e_support(k, 5 - k, 1.0) for k in (0, 4, 5)] == [math.inf, math.inf, 0]
+    assert [log_e_support(k, 5 - k, 1.0) for k in (0, 4, 5)] == [math.inf] * 3
     assert [log_e_refute(k, 5 - k, 0.0) for k in (0, 1, 5)] == [0, math.inf, math.inf]
     assert [log_e_refute(k, 5 - k, 1.0) for k in (0, 3, 5)] == [0, 0, 0]
 

@@ -18,6 +18,13 @@ from threatspec.statistics._eprocess import (
 )
 from threatspec.statistics._family import holm
 from threatspec.statistics._interval import Interval
+from threatspec.statistics._looks import (
+    Boundary,
+    SequentialPower,
+    boundaries,
+    looks,
+    sequential_power,
+)
 from threatspec.statistics._planning import (
     UnitsPlan,
     acceptance_number,
@@ -36,17 +43,21 @@ from threatspec.statistics._planning import (
 
 __all__ = [
     "Agreement",
+    "Boundary",
     "Interval",
+    "SequentialPower",
     "UnitsPlan",
     "acceptance_number",
     "acceptance_plan",
     "beta_cdf",
     "beta_quantile",
+    "boundaries",
     "can_refute",
     "can_support",
     "holm",
     "log_e_refute",
     "log_e_support",
+    "looks",
     "lower_bound",
     "p_exceeds",
     "p_falls_short",
@@ -56,6 +67,7 @@ __all__ = [
     "refutation_plan",
     "sequence_lower",
     "sequence_upper",
+    "sequential_power",
     "smallest_resolvable",
     "smallest_units",
     "units_to_refute",

@@ -21,16 +21,16 @@ _CACHE = 1 << 16
 
 
 def log_e_support(yes: int, no: int, p0: float) -> float:
-    """Log of the e-value against "the rate is at least p0"; from -ln alpha on, p0 is supported.
+    """Log of the e-value against "the rate is above p0"; from -ln alpha on, p0 is supported.
 
     The likelihood, averaged over a Beta(1/2, 1/2) prior cut off above p0, against that at p0:
     ln B(a+s, b+f) + ln I_p0(a+s, b+f) - ln B(a, b) - ln I_p0(a, b) - s ln p0 - f ln(1 - p0).
     Monotone likelihood ratios make it valid for every rate above p0 too. Golden values in the
-    tests. At p0 = 0 there is nothing to bet on, at p0 = 1 one failure settles it.
+    tests. At p0 = 0 there is nothing to bet on, at p0 = 1 nothing to bet against.
     """
     check_counts(yes, yes + no)
     if not 0 < p0 < 1:
-        return math.inf if p0 >= 1 and no else 0.0
+        return math.inf if p0 >= 1 else 0.0
     below, _ = log_beta_tails(p0, _A + yes, _B + no)
     prior, _ = log_beta_tails(p0, _A, _B)
     return _log_mixture(yes, no, p0) + below - prior
