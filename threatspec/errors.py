@@ -70,6 +70,7 @@ CODES: dict[str, str] = {
     "TS-UNKNOWN-MEASURE": "a predicate names a measure that is not defined",
     "TS-UNKNOWN-NAME": "a name that no registry has",
     "TS-UNKNOWN-SUBJECT": "a claim names a subject, or a predicate an arm, that is not defined",
+    "TS-UNKNOWN-TRAINER": "a training back-end that does not exist",
     # meaning
     "TS-ACCESS": "the adversary's access does not admit the attack",
     "TS-BUDGET": "an attack needs more than the adversary's budget",

@@ -241,7 +241,7 @@ def test_the_scope_ends_the_sentence_of_the_verdict() -> None:
     assert said.startswith(answer(campaign({"tuner": [HELD]})).scope.removesuffix("."))
 
 
-# limits and trainers of attacks
+# limits of attacks
 
 
 def test_an_adapter_of_a_higher_rank_is_over_the_limit(tmp_path: Path) -> None:
@@ -272,26 +272,6 @@ def test_what_is_over_a_limit_is_not_selected(tmp_path: Path) -> None:
 def test_other_limits_are_not_evaluated(tmp_path: Path, limit: str) -> None:
     found = language_problems(tmp_path, {"adversaries.tuner.limits": {limit: 1}})
     assert codes(found) == [("TS-NOT-EVALUATED", f"adversaries.tuner.limits.{limit}")]
-
-
-@pytest.mark.parametrize("trainer", ["packed", "resdient", ["resident", "packed"], 3])
-def test_other_trainers_are_not_evaluated(tmp_path: Path, trainer: Any) -> None:
-    found = language_problems(tmp_path, {"adversaries.tuner.attacks.0.trainer": trainer})
-    assert codes(found) == [("TS-NOT-EVALUATED", "adversaries.tuner.attacks[0].trainer")]
-
-
-def test_the_resident_trainer_changes_nothing_that_is_run(tmp_path: Path) -> None:
-    written = plan_of(tmp_path, {"adversaries.tuner.attacks.0.trainer": "resident"})
-    plain = plan_of(tmp_path)
-    assert written.cells == plain.cells
-    assert written.procedures == plain.procedures
-
-
-def test_a_trainer_is_for_attacks_that_train(tmp_path: Path) -> None:
-    attack = {"use": "prefill", "k": 1, "trainer": "resident"}
-    (found,) = problems_of(tmp_path, {"adversaries.tuner.attacks": [attack]}, static=True)
-    assert found.code == "TS-UNKNOWN-FIELD"
-    assert "prefill trains nothing" in found.message
 
 
 # origin of rows

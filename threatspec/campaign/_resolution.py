@@ -180,8 +180,8 @@ def _budgets(found: Resolution) -> None:
 def _entries(found: Resolution, claim: Claim) -> list[tuple[Resolved, Place]]:
     place: Place = ("adversaries", claim.against)
     return [
-        (resolved, (*place, "attacks", index) if resolved.named else place)
-        for index, resolved in enumerate(found.attacks[claim.against])
+        (resolved, (*place, "attacks", resolved.entry) if resolved.named else place)
+        for resolved in found.attacks[claim.against]
     ]
 
 

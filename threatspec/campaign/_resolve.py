@@ -6,7 +6,7 @@ Everything that is wrong is collected as a problem at its place in the file.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,11 @@ from threatspec.resources import shipped
 from threatspec.schema import Adversary, AttackCard, DataRole, DataSource, Use
 from threatspec.training import TrainingRow
 
-__all__ = ["Resolved", "Resolver", "attack_cards"]
+__all__ = ["TRAINERS", "Resolved", "Resolver", "attack_cards"]
+
+TRAINERS = ("resident",)
+"""Training back-ends that something here runs; the first is meant where none is named."""
+Place = tuple[str | int, ...]
 
 
 def attack_cards(workspace: Path | None = None) -> dict[str, AttackCard]:
@@ -57,6 +61,10 @@ class Resolved:
     config: AttackConfig
     data: dict[DataRole, dict[str, Any]]
     named: bool
+    trainer: str = ""
+    """Back-end that trains; empty if the attack trains nothing."""
+    entry: int = 0
+    """Index of the entry of `attacks:`; of several trainers each is a procedure of its own."""
 
     @property
     def deterministic(self) -> bool:
@@ -138,11 +146,11 @@ class Resolver:
         if adversary.attacks is None:
             found = [self._automatic(card, adversary) for card in self.cards.values()]
             return [resolved for resolved in found if resolved]
-        entries = [
-            self._named(use, name, adversary, ("adversaries", name, "attacks", index))
+        return [
+            resolved
             for index, use in enumerate(adversary.attacks)
+            for resolved in self._named(use, adversary, ("adversaries", name, "attacks", index))
         ]
-        return [resolved for resolved in entries if resolved]
 
     def allowed(self, adversary: Adversary) -> list[str]:
         """Cards that the adversary's access admits."""
@@ -162,11 +170,27 @@ class Resolver:
         if adversary.compute.steps is not None and steps > adversary.compute.steps:
             return None
         data = self._data(Use(use=card.name), attack, adversary)
-        return Resolved(card.name, attack, card, config, data, named=False)
+        trainer = TRAINERS[0] if attack.uses_rows else ""
+        return Resolved(card.name, attack, card, config, data, named=False, trainer=trainer)
 
-    def _named(
-        self, use: Use, owner: str, adversary: Adversary, place: tuple[str | int, ...]
-    ) -> Resolved | None:
+    def _named(self, use: Use, adversary: Adversary, place: Place) -> list[Resolved]:
+        """An entry of `attacks:` as procedures: one, or one for each of its trainers."""
+        found = self._entry(use, adversary, place)
+        if found is None or not found.attack.uses_rows:
+            return [found] if found else []
+        self._check_trainers(use, place)
+        return [
+            replace(found, name=_label(use, trainer), trainer=trainer)
+            for trainer in dict.fromkeys(use.trainer)
+        ]
+
+    def _check_trainers(self, use: Use, place: Place) -> None:
+        for index, trainer in enumerate(use.trainer):
+            if trainer not in TRAINERS:
+                text = f"unknown trainer {trainer!r}{did_you_mean(trainer, TRAINERS)}"
+                self.complain("TS-UNKNOWN-TRAINER", text, *place, "trainer", index)
+
+    def _entry(self, use: Use, adversary: Adversary, place: Place) -> Resolved | None:
         card = self.cards.get(use.use)
         names = sorted({*self.cards, *ATTACKS.names()}) if card is None else [use.use]
         if use.use not in names:
@@ -198,10 +222,11 @@ class Resolver:
             return None
         if config is None:
             return None
-        return Resolved(_label(use), attack, card, config, data, named=True)
+        entry = int(place[-1])
+        return Resolved(_label(use), attack, card, config, data, named=True, entry=entry)
 
     def _complain_access(
-        self, attack: Attack, use: Use, adversary: Adversary, place: tuple[str | int, ...]
+        self, attack: Attack, use: Use, adversary: Adversary, place: Place
     ) -> None:
         ways = " or ".join(" + ".join(sorted(need)) for need in attack.needs)
         text = f"{use.use} needs {ways}, but access {_access_text(adversary)} does not admit it"
@@ -270,9 +295,12 @@ def _access_text(adversary: Adversary) -> str:
     return f"[{', '.join(adversary.access)}]"
 
 
-def _label(use: Use) -> str:
+def _label(use: Use, trainer: str = "") -> str:
+    """What people call a procedure; a trainer is named where it is not the only usual one."""
     extra = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
              for key, value in use.knobs.items()]  # fmt: skip
     if use.rows != "harmful":
         extra.append(f"rows={use.rows}")
+    if trainer and use.trainer != TRAINERS[:1]:
+        extra.append(f"trainer={trainer}")
     return " ".join([use.use, *extra])
