@@ -1,6 +1,7 @@
 """Statistics with `math` alone: bounds, e-values, intervals, families of tests, planning."""
 
 from threatspec.statistics._agreement import Agreement
+from threatspec.statistics._betting import betting_lower, betting_upper
 from threatspec.statistics._binomial import (
     beta_cdf,
     beta_quantile,
@@ -17,6 +18,7 @@ from threatspec.statistics._eprocess import (
     sequence_upper,
 )
 from threatspec.statistics._family import holm
+from threatspec.statistics._finite import finite_lower, finite_upper
 from threatspec.statistics._interval import Interval
 from threatspec.statistics._looks import (
     Boundary,
@@ -51,9 +53,13 @@ __all__ = [
     "acceptance_plan",
     "beta_cdf",
     "beta_quantile",
+    "betting_lower",
+    "betting_upper",
     "boundaries",
     "can_refute",
     "can_support",
+    "finite_lower",
+    "finite_upper",
     "holm",
     "log_e_refute",
     "log_e_support",
