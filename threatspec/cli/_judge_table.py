@@ -1,0 +1,105 @@
+"""Judges against labels, as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from threatspec.cli._judge_errors import Evaluation, JudgeUsed, Measured
+from threatspec.cli._judge_rates import Group, JudgeReading, Rate
+from threatspec.reports import one_line
+
+__all__ = ["render_evaluation"]
+
+_HEADS = ("attack", "arm", "labels", "judge", "kappa", "recall of yes", "recall of no",
+          "precision", "false omission")  # fmt: skip
+
+
+def render_evaluation(console: Console, found: Evaluation) -> None:
+    """Print a table per measure, and how it is to be read."""
+    for measured in found.measures:
+        console.print(_line(f"{measured.measure}: labelled by {', '.join(measured.labellers)}"))
+        for text in _notes(measured):
+            console.print(_line(f"  {text}"))
+        console.print(_table(measured))
+        console.print()
+    for text in _legend(found):
+        console.print(_line(text))
+
+
+def _notes(measured: Measured) -> Iterator[str]:
+    if measured.exact:
+        yield (
+            "the judge is exact: it is what the measure means, and labels correct nothing; where "
+            "they differ, people read the measure otherwise"
+        )
+    yield from map(_used, measured.judges)
+    for pair in measured.between:
+        yield (
+            f"{pair.first} and {pair.second} agree on {pair.observed:.3f} of {pair.replies} "
+            f"replies, kappa {pair.kappa:.3f}"
+        )
+    beyond = sum(group.labels.beyond for group in measured.groups if group.arm != "all")
+    if beyond:
+        yield (
+            f"{beyond} labels do not count, because a reply before them in the random order of "
+            "their stratum has none"
+        )
+
+
+def _used(judge: JudgeUsed) -> str:
+    name = f"{judge.judge} ({'recorded' if judge.recorded else 'asked again'})"
+    if judge.seconds_per_1000 is None:
+        return f"{name}: was shown no reply"
+    taken = f"{judge.seconds_per_1000:.3g} s per 1,000 replies"
+    return f"{name}: {taken}, measured on {judge.replies}"
+
+
+def _table(measured: Measured) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    for head in _HEADS:
+        table.add_column(head, overflow="fold")
+    for group in measured.groups:
+        for number, reading in enumerate(group.readings):
+            table.add_row(*map(Text, _row(group, reading, first=number == 0)))
+        table.add_section()
+    return table
+
+
+def _row(group: Group, reading: JudgeReading, *, first: bool) -> Iterator[str]:
+    labels = group.labels
+    yield one_line(group.family) if first else ""
+    yield str(group.arm) if first else ""
+    told = f"{labels.yes} yes, {labels.no} no, {labels.cannot_tell} ?"
+    yield f"{labels.labelled} of {group.replies}\n{told}" if first else ""
+    undecided = f"\nundecided {reading.undecided}" if reading.undecided else ""
+    yield f"{one_line(reading.judge)}{undecided}"
+    yield "-" if reading.kappa is None else f"~{reading.kappa:.3f}"
+    for rate in (reading.recall_yes, reading.recall_no, reading.precision):
+        yield _rate(rate, ">=", rate.lower)
+    yield _rate(reading.false_omission, "<=", reading.false_omission.upper)
+
+
+def _rate(rate: Rate, sign: str, bound: float | None) -> str:
+    estimate = "-" if rate.estimate is None else f"~{rate.estimate:.3f}"
+    return estimate if bound is None else f"{estimate}\n{sign} {bound:.3f}"
+
+
+def _legend(found: Evaluation) -> Iterator[str]:
+    yield (
+        "~ is an estimate: replies were drawn by what the recorded judge said of them, and each "
+        "label counts for as many as it stands for; replies of which nobody can tell are left out."
+    )
+    yield (
+        f">= and <= are one-sided bounds at {found.confidence:.0%}, valid whatever these replies "
+        "are: exact for precision and false omission, and derived from these for recalls. A judge "
+        "that was asked again has estimates only."
+    )
+
+
+def _line(text: str) -> Text:
+    return Text(one_line(text))
