@@ -1,0 +1,48 @@
+"""What a rule of admissibility is, and the sources that several rules have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from threatspec.claims._models import RuleKind
+
+__all__ = ["DURABLE", "OWN", "REPNOISE", "TAR", "TRAINS", "WEAK", "Rule"]
+
+When = Literal["design", "run", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of admissibility."""
+
+    code: str
+    kind: RuleKind
+    when: When
+    """When it can be broken: as the claim is stated, or by what is run."""
+    title: str
+    says: str
+    """What is asked."""
+    applies: str
+    """To which claims."""
+    remedy: str
+    source: str
+    """Where the rule comes from."""
+    scoped_by: str = ""
+    """Field of a claim's `scope` that answers it; empty if none does."""
+    essential: bool = False
+    """A rule of sufficiency that nobody can waive: without it there is nothing to answer for."""
+
+    @property
+    def waivable(self) -> bool:
+        """Whether a waiver answers it."""
+        return self.kind is RuleKind.SUFFICIENCY and not self.essential
+
+
+TRAINS = "adversaries with an attack that trains"
+WEAK = "claims that a subject of no use would meet as well, such as `asr <= 10 %`"
+
+DURABLE = "arXiv 2412.07097"
+OWN = "this project"
+REPNOISE = "arXiv 2405.14577"
+TAR = "arXiv 2408.00761"
