@@ -10,6 +10,8 @@ from threatspec.claims._bounds import (
     support_p,
 )
 from threatspec.claims._decide import decide, exit_code
+from threatspec.claims._design import Design, DesignProcedure, design_of_plan
+from threatspec.claims._design_rules import design_readings, foreseen
 from threatspec.claims._evidence import CellEvidence, CellState, Evidence, gather
 from threatspec.claims._models import (
     CampaignVerdict,
@@ -23,9 +25,11 @@ from threatspec.claims._models import (
     Truth,
     Witness,
 )
+from threatspec.claims._rulebook import RULES, Rule
 from threatspec.claims._tally import Tally
 
 __all__ = [
+    "RULES",
     "Bound",
     "CampaignVerdict",
     "CellEvidence",
@@ -33,10 +37,13 @@ __all__ = [
     "CellState",
     "ClaimVerdict",
     "ControlReading",
+    "Design",
+    "DesignProcedure",
     "Evidence",
     "GateReading",
     "Lookup",
     "MeasureReading",
+    "Rule",
     "RuleKind",
     "RuleReading",
     "Tally",
@@ -44,9 +51,12 @@ __all__ = [
     "Witness",
     "bound_of",
     "decide",
+    "design_of_plan",
+    "design_readings",
     "distinct_operands",
     "evaluate",
     "exit_code",
+    "foreseen",
     "gather",
     "refutation_p",
     "support_p",
