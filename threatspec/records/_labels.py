@@ -218,13 +218,13 @@ class LabelBook:
         """
         path = folder / FILE
         wanted = _Head(plan=plan.id, seed=seed or 0)
-        first, *lines = _whole_lines(path) or [b""]
-        if not first:
+        lines = _whole_lines(path)
+        if not lines:
             return cls(path, plan, wanted, ())
-        head = _head(path, first, plan)
+        head = _head(path, lines[0], plan)
         if seed is not None:
             _require_seed(path, head, wanted)
-        labels = (_label(path, n, line, plan) for n, line in enumerate(lines, start=2))
+        labels = (_label(path, n, line, plan) for n, line in enumerate(lines[1:], start=2))
         return cls(path, plan, head, tuple(labels))
 
     @property
