@@ -1,4 +1,4 @@
-"""Holm: against statsmodels and closed testing, and its error rate by enumeration."""
+"""Holm against statsmodels, closed testing and by enumeration; spent levels; mean e-values."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ import math
 from collections.abc import Sequence
 
 import pytest
+import scipy.special
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from threatspec.statistics import holm, p_exceeds, refutation_number
+from threatspec.statistics import (
+    average_e,
+    holm,
+    log_e_refute,
+    p_exceeds,
+    refutation_number,
+    spent_alpha,
+)
 
 ALPHA = 0.05
 
@@ -161,3 +169,39 @@ def test_golden_chance_that_the_best_of_several_true_cells_refutes(
         k = refutation_number(100, 0.1, alpha)
         assert k is not None
         assert 1 - (1 - p_exceeds(k, 100, 0.1)) ** cells == pytest.approx(chance, abs=0.01)
+
+
+def test_spent_levels_add_up_to_alpha() -> None:
+    levels = [spent_alpha(order, ALPHA) for order in range(1, 100_001)]
+    assert levels[0] == pytest.approx(0.0303964, abs=1e-7)
+    assert levels == sorted(levels, reverse=True)
+    assert 0.9999 * ALPHA < math.fsum(levels) < ALPHA
+
+
+@pytest.mark.parametrize("order", [0, -1])
+def test_orders_of_registration_count_from_one(order: int) -> None:
+    with pytest.raises(ValueError, match="count from 1"):
+        spent_alpha(order, ALPHA)
+
+
+@given(st.lists(st.floats(-300, 300), min_size=1, max_size=20))
+def test_average_of_e_values_agrees_with_scipy(log_e_values: list[float]) -> None:
+    expected = scipy.special.logsumexp(log_e_values) - math.log(len(log_e_values))
+    assert average_e(log_e_values) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_average_of_extreme_e_values() -> None:
+    assert average_e([]) == 0
+    assert average_e([1000.0, 1000.0]) == 1000
+    assert average_e([-math.inf, 0.0]) == pytest.approx(-math.log(2))
+    assert average_e([-math.inf, -math.inf]) == -math.inf
+    assert average_e([math.inf, -5.0, 3.0]) == math.inf
+
+
+@pytest.mark.parametrize("cells", [2, 20])
+def test_average_of_true_cells_of_the_same_answers_refutes_with_chance_at_most_alpha(
+    cells: int,
+) -> None:
+    pmf = scipy.stats.binom.pmf(range(101), 100, 0.1)
+    log_e = [average_e([log_e_refute(k, 100 - k, 0.1)] * cells) for k in range(101)]
+    assert math.fsum(pmf[k] for k in range(101) if log_e[k] >= -math.log(ALPHA)) <= ALPHA

@@ -17,7 +17,7 @@ from threatspec.statistics._eprocess import (
     sequence_lower,
     sequence_upper,
 )
-from threatspec.statistics._family import holm
+from threatspec.statistics._family import average_e, holm, spent_alpha
 from threatspec.statistics._finite import finite_lower, finite_upper
 from threatspec.statistics._interval import Interval
 from threatspec.statistics._looks import (
@@ -42,15 +42,27 @@ from threatspec.statistics._planning import (
     units_to_refute,
     units_to_support,
 )
+from threatspec.statistics._seeds import (
+    PromptDraw,
+    bad_seed_share_lower,
+    quantile_refutes,
+    replicate_alpha,
+    replicates_for_share,
+    replicates_to_refute,
+    seed_share,
+)
 
 __all__ = [
     "Agreement",
     "Boundary",
     "Interval",
+    "PromptDraw",
     "SequentialPower",
     "UnitsPlan",
     "acceptance_number",
     "acceptance_plan",
+    "average_e",
+    "bad_seed_share_lower",
     "beta_cdf",
     "beta_quantile",
     "betting_lower",
@@ -69,13 +81,19 @@ __all__ = [
     "p_falls_short",
     "power_to_refute",
     "power_to_support",
+    "quantile_refutes",
     "refutation_number",
     "refutation_plan",
+    "replicate_alpha",
+    "replicates_for_share",
+    "replicates_to_refute",
+    "seed_share",
     "sequence_lower",
     "sequence_upper",
     "sequential_power",
     "smallest_resolvable",
     "smallest_units",
+    "spent_alpha",
     "units_to_refute",
     "units_to_support",
     "upper_bound",
