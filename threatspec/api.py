@@ -91,7 +91,7 @@ def resume(
 
     profile = _profile(runner)
     with Ledger.open(Path(folder), writable=True) as ledger:
-        if len(ledger.results()) < len(ledger.plan.trials):
+        if not ledger.events("run-finished"):
             check_code(ledger.plan)
         places = ledger.events("spec-folder")
         spec_folder = Path(places[-1]["path"]) if places else Path.cwd()
@@ -100,10 +100,8 @@ def resume(
 
 def evidence(folder: str | Path) -> Evidence:
     """What the campaign in `folder` has measured so far."""
-    from threatspec.claims import gather  # here, because `check` does without
-
     with Ledger.open(Path(folder)) as ledger:
-        return gather(ledger.plan, ledger.results(), at=_answered(ledger))
+        return _evidence(ledger)
 
 
 def verdict(folder: str | Path) -> CampaignVerdict:
@@ -137,9 +135,23 @@ def _profile(runner: str | LocalProfile) -> LocalProfile:
 def _finish(
     ledger: Ledger, spec_folder: Path, profile: LocalProfile, observer: Observer | None
 ) -> Outcome:
-    from threatspec.claims import decide, gather
+    from threatspec.claims import decide
     from threatspec.runners import run_local
 
-    results = run_local(ledger, spec_folder, profile, observer)
-    found = gather(ledger.plan, results, at=_answered(ledger))
+    run_local(ledger, spec_folder, profile, observer)
+    found = _evidence(ledger)
     return Outcome(ledger.folder, found, decide(found))
+
+
+def _evidence(ledger: Ledger) -> Evidence:
+    from threatspec.claims import audits, gather  # here, because `check` does without
+
+    marks = ledger.marks()
+    return gather(
+        ledger.plan,
+        ledger.results(),
+        marks=marks,
+        at=_answered(ledger),
+        audits=audits(ledger.folder, ledger.plan, marks),
+        registration=ledger.registration(),
+    )

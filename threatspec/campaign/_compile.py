@@ -9,11 +9,12 @@ from functools import cached_property
 from threatspec.campaign._digests import code_digests, component_digest, source_digest
 from threatspec.campaign._expand import Expanded, expand
 from threatspec.campaign._resolution import Resolution, models_of, resolve
+from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolve import Resolved
 from threatspec.campaign._seeds import replicate_seeds
 from threatspec.campaign._trials import TrialBook
 from threatspec.loading import LoadedSpec
-from threatspec.measures import JUDGES, Item
+from threatspec.measures import JUDGES, Item, reading_order
 from threatspec.records import (
     UNTOUCHED,
     Arm,
@@ -25,6 +26,7 @@ from threatspec.records import (
     PlannedSlice,
     Procedure,
     Spend,
+    Trial,
 )
 from threatspec.schema import Claim, Predicate, content_id, operands
 
@@ -68,6 +70,7 @@ class _Compiler:
         self.spec = found.spec
         self.book = TrialBook(found, execution)
         self.drafts: dict[tuple[str, str, int, int, bool], _Draft] = {}
+        self._orders: dict[tuple[str, str], tuple[tuple[Item, ...], ...]] = {}
         self.procedures = {
             name: [(resolved, _procedure(name, resolved)) for resolved in attacks]
             for name, attacks in found.attacks.items()
@@ -88,6 +91,7 @@ class _Compiler:
             },
             cells={cell.id: cell for cell in cells.values()},
             trials=self.book.trials,
+            overlaps=overlaps(self.found),
             claims=tuple(
                 self._claim(
                     one,
@@ -128,8 +132,7 @@ class _Compiler:
                 self._want(draft, read)
                 for draft in self._replicates(one, models[arm], models[Arm.DEFENDED])
             ]
-            for arm in (Arm.DEFENDED, Arm.CONTROL)
-            if arm in models
+            for arm in models
         }
 
     def _replicates(self, one: Expanded, ref: str, defended: str) -> Iterator[_Draft]:
@@ -174,10 +177,7 @@ class _Compiler:
             if procedure
             else None
         )
-        measures = {
-            name: self.book.judge(name, self.book.generate(name, draft.subject, attack)).id
-            for name in sorted(draft.measures)
-        }
+        measures = self._read(draft, attack)
         predicted = (
             self.found.predicted(draft.resolved, draft.subject) if draft.resolved else Spend()
         )
@@ -193,9 +193,44 @@ class _Compiler:
             predicted=predicted,
         )
 
+    def _read(self, draft: _Draft, attack: Trial | None) -> dict[str, tuple[str, ...]]:
+        """Judging trials by measure: an untouched cell is read at once, an attacked one by looks.
+
+        Every look waits for what all measures found at the one before, which may settle the cell.
+        """
+        found: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(draft.measures), ())
+        spans = {name: self._spans(name, at_once=attack is None) for name in found}
+        for look in range(max(map(len, spans.values()), default=0)):
+            before = dict.fromkeys(trials[look - 1] for trials in found.values() if look)
+            for name in [name for name in found if look < len(spans[name])]:
+                asked = self.book.generate(
+                    name, draft.subject, attack, spans[name][look], tuple(before)
+                )
+                found[name] = (*found[name], self.book.judge(name, asked).id)
+        return found
+
+    def _spans(self, measure: str, *, at_once: bool) -> list[tuple[int, int]]:
+        """First and last unit of each look, in reading order."""
+        units = len(self._order(measure))
+        ends = (units,) if at_once else self._looks(units)
+        return list(zip((0, *ends), ends, strict=False))
+
+    def _looks(self, units: int) -> tuple[int, ...]:
+        from threatspec.statistics import looks  # here, because `check` does without
+
+        return (units,) if self.book.execution.exhaustive else looks(units)
+
+    def _order(self, measure: str) -> tuple[tuple[Item, ...], ...]:
+        """Clusters in reading order; measures of the same prompts share it."""
+        prompts = self._prompts(measure)
+        if prompts not in self._orders:
+            self._orders[prompts] = reading_order(self.found.benchmarks[measure], prompts[1])
+        return self._orders[prompts]
+
     def _measure(self, name: str) -> PlannedMeasure:
         measure, benchmark = self.spec.measures[name], self.found.benchmarks[name]
         items = benchmark.items(measure.split)
+        order = self._order(name)
         code = [source_digest("measures"), component_digest(JUDGES, measure.judge.use)]
         return PlannedMeasure(
             id=content_id("measure", [benchmark.digest, measure.model_dump(mode="json"), code]),
@@ -205,7 +240,11 @@ class _Compiler:
             span=measure.span,
             cluster=measure.cluster,
             prompts=len(items),
-            units=len({item.cluster for item in items}),
+            units=len(order),
+            calibration=measure.calibration,
+            exact=JUDGES.get(measure.judge.use).exact,
+            order=tuple(tuple(item.id for item in cluster) for cluster in order),
+            looks=self._looks(len(order)),
             slices={key: _planned_slice(items, key) for key in self._slices_of(name, items)},
         )
 
@@ -260,7 +299,9 @@ def _procedure(adversary: str, resolved: Resolved) -> Procedure:
     data = {role.value: entry for role, entry in resolved.data.items()}
     card = resolved.card
     return Procedure(
-        id=content_id("procedure", [resolved.attack.kind, config, data, adversary]),
+        id=content_id(
+            "procedure", [resolved.attack.kind, config, data, adversary, resolved.trainer]
+        ),
         name=resolved.name,
         attack=resolved.attack.kind,
         card=card.name if card else None,
@@ -272,4 +313,5 @@ def _procedure(adversary: str, resolved: Resolved) -> Procedure:
         data=data,
         named=resolved.named,
         deterministic=resolved.deterministic,
+        trainer=resolved.trainer,
     )

@@ -1,19 +1,20 @@
 """One written claim may stand for several: lists of subjects, `for: each`, `perspective: both`.
 
 Each has its own verdict under the id `id[subject][attack][perspective]`; what is single is left
-out. A perspective is written out into the predicate that is decided: safety reads the mean over
+out. A perspective and a margin are written out into the predicate that is decided: safety reads the mean over
 slices, weighted by how often they occur; security reads the worst slice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from threatspec.schema import (
     Binary,
     Claim,
+    Comparison,
     Number,
     Operand,
     Predicate,
@@ -47,7 +48,8 @@ def expand(claim: Claim, subjects: list[str], procedures: list[str]) -> Iterator
                 parts += [procedure] if procedure is not None and len(procedures) > 1 else []
                 parts += [perspective] if claim.perspective == "both" else []
                 name = claim.id + "".join(f"[{part}]" for part in parts)
-                yield Expanded(name, _decided(claim, perspective), subject, procedure)
+                decided = _widened(_decided(claim, perspective))
+                yield Expanded(name, decided, subject, procedure)
 
 
 def _perspectives(claim: Claim) -> tuple[str, ...]:
@@ -73,6 +75,31 @@ def _decided(claim: Claim, perspective: str) -> Claim:
         ]
     text = unparse(Predicate(tuple(comparisons), ""))
     return claim.model_copy(update={"holds": text})
+
+
+def _widened(claim: Claim) -> Claim:
+    """The claim with its margin written out into the thresholds of `holds`."""
+    if claim.margin is None:
+        return claim
+    wide = [_wide(found, claim.margin) for found in parse_predicate(claim.holds).comparisons]
+    return claim.model_copy(update={"holds": unparse(Predicate(tuple(wide), ""))})
+
+
+def _wide(found: Comparison, margin: float) -> Comparison:
+    """The right-hand side moves away, so that a number stays a number."""
+    signed = margin if found.op in {"<=", "<"} else -margin
+    if isinstance(found.left, Number):
+        return replace(found, left=Number(_rounded(found.left.value - signed), found.left.column))
+    if isinstance(found.right, Number):
+        return replace(found, right=Number(_rounded(found.right.value + signed), found.right.column))
+    op = "+" if signed > 0 else "-"
+    right = Binary(op, found.right, Number(margin, found.column), found.column)
+    return replace(found, right=right)
+
+
+def _rounded(value: float) -> float:
+    """What people would write: 0.05 + 0.01 is 0.06."""
+    return round(value, 12)
 
 
 def _sliced(operand: Operand, part: str) -> Operand:

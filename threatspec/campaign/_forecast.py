@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from threatspec.claims import (
+    Basis,
     Bound,
     Lookup,
     Tally,
@@ -25,12 +26,7 @@ from threatspec.claims import (
 from threatspec.errors import ExitCode, ThreatspecError
 from threatspec.records import Arm, Cell, Plan, PlannedClaim, Spend
 from threatspec.schema import Operand, Predicate, parse_predicate
-from threatspec.statistics import (
-    power_to_refute,
-    power_to_support,
-    smallest_resolvable,
-    smallest_units,
-)
+from threatspec.statistics import sequential_power, smallest_units
 
 __all__ = ["ClaimForecast", "Forecast", "forecast", "require_decidable"]
 
@@ -53,6 +49,10 @@ class ClaimForecast:
     None if `holds` is more than one bound."""
     can_support: bool
     can_refute: bool
+    looks: tuple[int, ...]
+    """Units at which a cell is looked at; it is read on until it is settled."""
+    expected_units: float | None
+    """Units read on average of a cell with `rate_to_support`."""
     rate_to_support: float | None
     """Half the threshold, at which `power_to_support` is computed (for `>=`, half the distance of
     the threshold from 1)."""
@@ -134,6 +134,8 @@ def _claim(plan: Plan, planned: PlannedClaim) -> ClaimForecast:
         controls=len(controls),
         units={o.reading: plan.size(o.reading)[1] for o in distinct_operands(holds)},
         smallest=rates.smallest if rates else None,
+        looks=_looks(plan, planned),
+        expected_units=rates.expected if rates else None,
         can_support=_can_break(plan, planned, family) if some else stand,
         can_refute=stand if some else _can_break(plan, planned, family),
         rate_to_support=rates.low if rates else None,
@@ -149,6 +151,7 @@ class _Rates:
     """Power where `holds` is one bound on one measure."""
 
     smallest: float
+    expected: float
     low: float
     high: float
     support: float
@@ -161,16 +164,32 @@ class _Rates:
         if bound is None or not cells:
             return None
         alpha, limit = 1 - planned.claim.confidence, _limit(bound)
-        units, low, high = plan.size(bound.measure)[1], limit / 2, min(1.0, 2 * limit)
-        support = power_to_support(units, limit, low, alpha, cells)
-        refute = power_to_refute(units, limit, high, alpha, cells)
+        low, high, looks = limit / 2, min(1.0, 2 * limit), _looks(plan, planned)
+        one = Tally(units=looks[-1], yes=0, unknown=0, basis=_basis(looks))
+        likely = sequential_power(looks, limit, low, alpha, cells)
         return cls(
-            smallest=smallest_resolvable(units, alpha),
+            smallest=one.bounds(alpha).upper,
+            expected=likely.expected_units,
             low=low if bound.at_most else 1 - low,
             high=high if bound.at_most else 1 - high,
-            support=support,
-            refute=refute,
+            support=likely.supports**cells,
+            refute=sequential_power(looks, limit, high, alpha, cells).refutes,
         )
+
+
+def _looks(plan: Plan, planned: PlannedClaim) -> tuple[int, ...]:
+    """Looks at what `holds` reads first; one where a claim needs all prompts."""
+    reading = distinct_operands(parse_predicate(planned.claim.holds))[0].reading
+    found, units = plan.measures[reading.partition("[")[0]].looks, plan.size(reading)[1]
+    whole = planned.claim.population == "benchmark" or planned.claim.seeds.rule == "mean"
+    if whole or len(found) < 2:
+        return (units,)
+    # Units of a slice come whenever the draw brings them: half-way stands for all looks.
+    return (max(1, units // 2), units) if "[" in reading else found
+
+
+def _basis(looks: tuple[int, ...]) -> Basis:
+    return Basis.SEQUENTIAL if len(looks) > 1 else Basis.FIXED
 
 
 def _limit(bound: Bound) -> float:
@@ -222,10 +241,16 @@ def _corners(plan: Plan, operands: tuple[Operand, ...]) -> Iterator[Lookup]:
     sizes = [plan.size(operand.reading)[1] for operand in operands]
     for counts in product(*((0, units) for units in sizes)):
         corner = {
-            str(operand): Tally(units=units, yes=yes, unknown=0)
+            str(operand): Tally(units=units, yes=yes, unknown=0, basis=_of(plan, operand))
             for operand, units, yes in zip(operands, sizes, counts, strict=True)
         }
         yield _reader(corner)
+
+
+def _of(plan: Plan, operand: Operand) -> Basis:
+    """Attacked cells are read by looks, untouched ones at once."""
+    looks = plan.measures[operand.measure].looks
+    return _basis(looks) if not operand.arm else Basis.FIXED
 
 
 def _reader(corner: Mapping[str, Tally]) -> Lookup:

@@ -54,16 +54,25 @@ class TrialBook:
             self.rows[source] = content_id("rows", list(self.found.resolver.rows(source)))
         return self.rows[source]
 
-    def generate(self, measure: str, subject: str, attack: Trial | None) -> Trial:
-        """Ask a subject, attacked or not, every prompt of a measure."""
+    def generate(
+        self,
+        measure: str,
+        subject: str,
+        attack: Trial | None,
+        units: tuple[int, int],
+        after: tuple[str, ...] = (),
+    ) -> Trial:
+        """Ask a subject, attacked or not, the prompts of `units` of a measure in reading order."""
         used = self.found.spec.measures[measure]
         serving = self.found.spec.serving.model_dump(mode="json")
+        work = {"benchmark": used.benchmark, "split": used.split, "serving": serving}
         return self._enter(
             TrialKind.GENERATE,
             subject,
             (attack.id,) if attack else (),
-            {"benchmark": used.benchmark, "split": used.split, "serving": serving},
+            {**work, "units": list(units)},
             [self.found.benchmarks[measure].digest, source_digest("subjects", "measures")],
+            after=after,
         )
 
     def judge(self, measure: str, generate: Trial) -> Trial:
@@ -86,6 +95,7 @@ class TrialBook:
         work: dict[str, Any],
         determined_by: list[str],
         budget: Budget | None = None,
+        after: tuple[str, ...] = (),
     ) -> Trial:
         weights = self.found.cards[subject].digest
         identity = [kind, weights, needs, work, determined_by, self.execution, budget]
@@ -94,6 +104,7 @@ class TrialBook:
             kind=kind,
             subject=subject,
             needs=needs,
+            after=after,
             work=work,
             budget=budget,
         )

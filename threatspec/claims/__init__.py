@@ -1,5 +1,6 @@
 """Claims: from evidence to verdicts. Pure functions over records; nothing heavy is imported."""
 
+from threatspec.claims._audits import audits
 from threatspec.claims._bounds import (
     Bound,
     Lookup,
@@ -12,7 +13,8 @@ from threatspec.claims._bounds import (
 from threatspec.claims._decide import decide, exit_code
 from threatspec.claims._design import Design, DesignProcedure, design_of_plan
 from threatspec.claims._design_rules import design_readings, foreseen
-from threatspec.claims._evidence import CellEvidence, CellState, Evidence, gather
+from threatspec.claims._evidence import AuditKey, CellEvidence, CellState, Evidence, Reader, gather
+from threatspec.claims._judge_error import Audit
 from threatspec.claims._models import (
     CampaignVerdict,
     CellReading,
@@ -26,10 +28,14 @@ from threatspec.claims._models import (
     Witness,
 )
 from threatspec.claims._rulebook import RULES, Rule
-from threatspec.claims._tally import Tally
+from threatspec.claims._tally import Basis, Tally
+from threatspec.claims._view import View
 
 __all__ = [
     "RULES",
+    "Audit",
+    "AuditKey",
+    "Basis",
     "Bound",
     "CampaignVerdict",
     "CellEvidence",
@@ -43,12 +49,15 @@ __all__ = [
     "GateReading",
     "Lookup",
     "MeasureReading",
+    "Reader",
     "Rule",
     "RuleKind",
     "RuleReading",
     "Tally",
     "Truth",
+    "View",
     "Witness",
+    "audits",
     "bound_of",
     "decide",
     "design_of_plan",

@@ -22,6 +22,7 @@ __all__ = [
     "Lookup",
     "arithmetic",
     "bound_of",
+    "broken_at",
     "could_be_true",
     "distinct_operands",
     "evaluate",
@@ -80,6 +81,13 @@ def evaluate(predicate: Predicate, lookup: Lookup, alpha: float) -> Truth:
 def arithmetic(predicate: Predicate) -> Truth:
     """What can be said before anything is measured: not UNDECIDED means that nothing is claimed."""
     return evaluate(predicate, lambda _: None, _MOST_P)
+
+
+def broken_at(predicate: Predicate, lookup: Lookup, alpha: float) -> bool:
+    """Whether `refutation_p` is at most `alpha`, without working it out."""
+    level = alpha / len(predicate.comparisons)
+    found = (_truth(c, _tallies(c, lookup), level) for c in predicate.comparisons)
+    return any(truth is Truth.FALSE for truth in found)
 
 
 def refutation_p(predicate: Predicate, lookup: Lookup) -> float:
@@ -145,13 +153,21 @@ def _outcomes(tallies: Tallies) -> Iterator[Tallies]:
 def _resolved(tally: Tally | None) -> Tallies:
     if tally is None or not tally.unknown:
         return (tally,)
-    most = Tally(units=tally.units, yes=tally.yes + tally.unknown, unknown=0)
-    return (Tally(units=tally.units, yes=tally.yes, unknown=0), most)
+    least = tuple((low, low) for low, _ in tally.scores)
+    most = tuple((high, high) for _, high in tally.scores)
+    return (
+        tally.model_copy(update={"unknown": 0, "scores": least}),
+        tally.model_copy(update={"yes": tally.yes + tally.unknown, "unknown": 0, "scores": most}),
+    )
 
 
 @lru_cache(maxsize=_CACHE)
 def _p(comparison: Comparison, tallies: Tallies, wanted: Truth = Truth.FALSE) -> float:
-    """Bisection on the logarithm of the level: once decided, a comparison stays so above."""
+    """By formula, or by bisection on the logarithm of the level: once decided, a comparison stays
+    so above."""
+    exact = _by_formula(comparison, tallies, wanted)
+    if exact is not None:
+        return 1.0 if exact > _MOST_P else max(_LEAST_P, exact)
     if _compare(comparison, tallies, _MOST_P) is not wanted:
         return 1.0
     if _compare(comparison, tallies, _LEAST_P) is wanted:
@@ -164,9 +180,32 @@ def _p(comparison: Comparison, tallies: Tallies, wanted: Truth = Truth.FALSE) ->
     return math.exp(high)
 
 
+def _by_formula(comparison: Comparison, tallies: Tallies, wanted: Truth) -> float | None:
+    """The p-value of one measure against a number; None for anything more."""
+    match comparison:
+        case Comparison(op=op, left=Operand(), right=Number(value)):
+            at_most = op in {"<=", "<"}
+        case Comparison(op=op, left=Number(value), right=Operand()):
+            at_most = op in {">=", ">"}
+        case _:
+            return None
+    [tally] = tallies
+    if tally is None:
+        return None
+    above = at_most == (wanted is Truth.FALSE)
+    return tally.p_above(value) if above else tally.p_below(value)
+
+
 @lru_cache(maxsize=_CACHE)
 def _truth(comparison: Comparison, tallies: Tallies, alpha: float) -> Truth:
-    return _compare(comparison, tallies, alpha)
+    """At a level; one measure against a number needs no bounds for that."""
+    for wanted in (Truth.FALSE, Truth.TRUE):
+        exact = _by_formula(comparison, tallies, wanted)
+        if exact is None:
+            return _compare(comparison, tallies, alpha)
+        if exact <= alpha:
+            return wanted
+    return Truth.UNDECIDED
 
 
 def _compare(comparison: Comparison, tallies: Tallies, alpha: float) -> Truth:

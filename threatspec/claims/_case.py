@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from threatspec.claims._cells import View, read_defended, read_gates
+from threatspec.claims._cells import read_defended, read_gates
 from threatspec.claims._controls import Control, read_controls
 from threatspec.claims._evidence import CellEvidence
 from threatspec.claims._models import CellReading, GateReading
+from threatspec.claims._view import View
 from threatspec.records import Arm, Procedure
 
 __all__ = ["Case", "Series", "open_case"]
@@ -75,7 +76,7 @@ class Case:
 
     def evidence(self, reading: CellReading) -> CellEvidence:
         """What a reading was made from."""
-        return self.view.evidence.cells[reading.cell]
+        return self.view.cell(reading.cell, reading.arm)
 
 
 def open_case(view: View) -> Case:

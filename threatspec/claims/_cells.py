@@ -2,134 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-
-from threatspec.claims._bounds import (
-    Lookup,
-    distinct_operands,
-    evaluate,
-    least_refutation_p,
-    least_support_p,
-    refutation_p,
-    support_p,
-)
-from threatspec.claims._evidence import CellEvidence, CellState, Evidence
+from threatspec.claims._bounds import Lookup, distinct_operands, evaluate
+from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._models import CellReading, GateReading, MeasureReading, Truth
-from threatspec.claims._tally import Tally
-from threatspec.records import Arm, PlannedClaim, Procedure
-from threatspec.schema import Claim, Operand, Predicate, parse_predicate
+from threatspec.claims._view import View
+from threatspec.records import Arm
+from threatspec.schema import Operand, Predicate
 from threatspec.statistics import holm
 
-__all__ = ["View", "cost", "read_control", "read_defended", "read_gates", "read_operands"]
-
-
-@dataclass(frozen=True)
-class View:
-    """The evidence of a campaign from the place of one claim."""
-
-    evidence: Evidence
-    planned: PlannedClaim
-
-    @property
-    def claim(self) -> Claim:
-        """What is claimed."""
-        return self.planned.claim
-
-    @property
-    def alpha(self) -> float:
-        """Chance of error allowed to support, and to refutation."""
-        return 1 - self.claim.confidence
-
-    @cached_property
-    def holds(self) -> Predicate:
-        """What must be true on every attacked cell."""
-        return parse_predicate(self.claim.holds)
-
-    @cached_property
-    def counts_if(self) -> Predicate | None:
-        """What must be true of a cell for it to count."""
-        return self.claim.predicate("counts_if")
-
-    @property
-    def has_control(self) -> bool:
-        """Whether the subject declares a control."""
-        return Arm.CONTROL in self.planned.untouched
-
-    @cached_property
-    def procedures(self) -> dict[str, Procedure]:
-        """Procedures of the claim by id, in the order of the plan."""
-        found = [cell.cell.procedure for cell in self.attacked(Arm.DEFENDED)]
-        return {name: self.evidence.plan.procedures[name] for name in dict.fromkeys(found)}
-
-    def attacked(self, arm: Arm, procedure: str | None = None) -> tuple[CellEvidence, ...]:
-        """Attacked cells of an arm, each once; of one procedure if it is given."""
-        names = dict.fromkeys(self.planned.attacked.get(arm, ()))
-        cells = (self.evidence.cells[name] for name in names)
-        return tuple(cell for cell in cells if procedure in {None, cell.cell.procedure})
-
-    def untouched(self, arm: Arm) -> CellEvidence | None:
-        """The cell of an arm as it is."""
-        name = self.planned.untouched.get(arm)
-        return self.evidence.cells[name] if name else None
-
-    def lookup(self, cell: CellEvidence, arm: Arm) -> Lookup:
-        """What was counted for an operand of a predicate that is read on `cell`."""
-        places = {
-            "": cell,
-            "before": self.untouched(arm),
-            "undefended": self.untouched(Arm.UNDEFENDED),
-            "control": self.untouched(Arm.CONTROL),
-        }
-
-        def find(operand: Operand) -> Tally | None:
-            place = places[operand.arm]
-            return self._tally(place, operand.reading) if place else None
-
-        return find
-
-    def _tally(self, cell: CellEvidence, reading: str) -> Tally:
-        _, units = self.evidence.plan.size(reading)
-        return cell.tallies.get(reading) or Tally(units=units, yes=0, unknown=units)
-
-    @property
-    def some(self) -> bool:
-        """Whether one attack that reaches `holds` is enough (`for: some`).
-
-        Then everything is mirrored: an attack *breaks* a subject where `holds` is established on
-        it, and the universal side is that `holds` is false everywhere.
-        """
-        return self.claim.quantifier == "some"
-
-    def stands(self, holds: Truth) -> Truth:
-        """Whether a subject withstood, given what is known of `holds` on it."""
-        if not self.some or holds is Truth.UNDECIDED:
-            return holds
-        return Truth.FALSE if holds is Truth.TRUE else Truth.TRUE
-
-    def break_p(self, lookup: Lookup) -> float:
-        """Exact p-value of "this cell is broken"."""
-        return (support_p if self.some else refutation_p)(self.holds, lookup)
-
-    def least_break_p(self, lookup: Lookup) -> float:
-        """The same if everything unknown turned out in the attack's favour."""
-        return (least_support_p if self.some else least_refutation_p)(self.holds, lookup)
-
-    def counts(self, cell: CellEvidence, arm: Arm) -> Truth:
-        """`counts_if` on a cell; TRUE where the claim has none."""
-        if self.counts_if is None:
-            return Truth.TRUE
-        return evaluate(self.counts_if, self.lookup(cell, arm), self.alpha)
+__all__ = ["cost", "read_control", "read_defended", "read_family", "read_gates", "read_operands"]
 
 
 def read_defended(view: View) -> tuple[CellReading, ...]:
     """Readings of the attacked subject; the family of Holm is every planned cell."""
-    return _family(view, view.attacked(Arm.DEFENDED), Arm.DEFENDED)
+    return read_family(view, Arm.DEFENDED)
 
 
 def read_control(view: View, procedure: str) -> tuple[CellReading, ...]:
     """Readings of the attacked control; the family of Holm is the procedure's replicates."""
     return _family(view, view.attacked(Arm.CONTROL, procedure), Arm.CONTROL)
+
+
+def read_family(view: View, arm: Arm) -> tuple[CellReading, ...]:
+    """Readings of all attacked cells of an arm as one family."""
+    return _family(view, view.attacked(arm), arm)
 
 
 def read_gates(view: View) -> tuple[GateReading, ...]:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from threatspec.claims._bounds import bound_of, could_be_true
-from threatspec.claims._cells import View, read_control
+from threatspec.claims._cells import read_control
 from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._liveness import liveness
 from threatspec.claims._models import CellReading, ControlReading, Truth
+from threatspec.claims._view import View
 from threatspec.claims._words import break_words, counted, plural, replicate_words
 from threatspec.records import Arm, Procedure
 from threatspec.statistics import holm

@@ -7,11 +7,31 @@ import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
-from threatspec.claims._tally import Tally, tally
-from threatspec.records import Cell, Plan, Realised, Spend, TrialResult, TrialStatus
+from threatspec.claims._counts import Layout, layout, tallies
+from threatspec.claims._judge_error import Audit
+from threatspec.claims._tally import Basis, Tally
+from threatspec.records import (
+    ABSENT,
+    Arm,
+    Budget,
+    Cell,
+    Plan,
+    PlannedMeasure,
+    Realised,
+    Registration,
+    Replies,
+    Spend,
+    TrialResult,
+    TrialStatus,
+    marks_of_results,
+)
 
-__all__ = ["CellEvidence", "CellState", "Evidence", "gather"]
+__all__ = ["AuditKey", "CellEvidence", "CellState", "Evidence", "Reader", "gather"]
+
+AuditKey = tuple[str, str, Arm]
+"""Measure, kind of attack, arm: labels speak for no other replies."""
 
 
 def _today() -> datetime.date:
@@ -27,13 +47,15 @@ class CellState(StrEnum):
     """A trial failed or timed out: its rows are missing and stay in the denominator."""
     OVER_BUDGET = "over_budget"
     """The attack was stopped at the adversary's budget: unusable in both directions."""
+    INVALID = "invalid"
+    """It repeats another replicate's seeds: unusable in both directions."""
     NOT_RUN = "not_run"
     """The campaign is not finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class CellEvidence:
-    """One cell as it was measured."""
+    """One cell as far as it was read."""
 
     cell: Cell
     state: CellState
@@ -44,6 +66,9 @@ class CellEvidence:
     realised: tuple[Realised, ...]
     code: str = ""
     message: str = ""
+    marks: Mapping[str, bytes] = field(default_factory=dict)
+    """Letters by measure, in the order of reading."""
+    replies: Replies = field(default_factory=Replies)
 
     @property
     def usable(self) -> bool:
@@ -51,73 +76,148 @@ class CellEvidence:
         return self.state in {CellState.DONE, CellState.ERROR}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evidence:
     """A campaign as far as it was run."""
 
     plan: Plan
     cells: Mapping[str, CellEvidence]
+    """With everything that was planned to be read."""
     at: datetime.date = field(default_factory=_today)
     """Day (UTC) of the verdict: recorded for a campaign that has been run, else today."""
+    looks: Mapping[str, tuple[CellEvidence, ...]] = field(default_factory=dict)
+    """Of cells that are read until they are settled: as they stood at each look."""
+    audits: Mapping[AuditKey, Audit] = field(default_factory=dict)
+    """What people's labels say of the judge."""
+    registration: Registration = field(default_factory=Registration)
 
-    @property
-    def complete(self) -> bool:
-        """Whether every planned cell has been run."""
-        return all(cell.state is not CellState.NOT_RUN for cell in self.cells.values())
+    def layout(self, measure: str) -> dict[str, Layout]:
+        """Where the units of a measure and of its slices stand among its letters."""
+        if measure not in self._layouts:
+            self._layouts[measure] = layout(self.plan.measures[measure])
+        return self._layouts[measure]
+
+    @cached_property
+    def _layouts(self) -> dict[str, dict[str, Layout]]:
+        return {}
+
+    def read(self, cell: str) -> tuple[CellEvidence, ...]:
+        """A cell at each of its looks; the last has everything."""
+        return self.looks.get(cell) or (self.cells[cell],)
 
 
 def gather(
-    plan: Plan, results: Mapping[str, TrialResult], *, at: datetime.date | None = None
+    plan: Plan,
+    results: Mapping[str, TrialResult],
+    *,
+    marks: Mapping[str, bytes] | None = None,
+    at: datetime.date | None = None,
+    audits: Mapping[AuditKey, Audit] | None = None,
+    registration: Registration | None = None,
 ) -> Evidence:
-    """Bring the results of trials together by cell, to be answered as of a day."""
-    cells = {name: _cell(plan, cell, results) for name, cell in plan.cells.items()}
-    return Evidence(plan, cells, at or _today())
+    """Bring the results of trials together by cell, to be answered as of a day.
 
-
-def _cell(plan: Plan, cell: Cell, results: Mapping[str, TrialResult]) -> CellEvidence:
-    attack = results.get(cell.attack) if cell.attack else None
-    state, code, message = _state(plan, cell, results)
-    return CellEvidence(
-        cell=cell,
-        state=state,
-        tallies={
-            reading: count
-            for name, trial in cell.measures.items()
-            for reading, count in _tallies(plan, name, results.get(trial))
-        },
-        spend=attack.spend if attack else Spend(),
-        realised=attack.realised if attack else (),
-        code=code,
-        message=message,
+    Args:
+        plan: what was planned.
+        results: of trials, by id.
+        marks: outcomes by judging trial (`Ledger.marks`); absent = from the rows of `results`.
+        at: day of the answer; absent = today.
+        audits: people's labels.
+        registration: what is known of when the plan was frozen.
+    """
+    reader = Reader(plan, results, marks_of_results(plan, results) if marks is None else marks)
+    looks = {name: reader.looks(cell) for name, cell in plan.cells.items()}
+    return Evidence(
+        plan,
+        {name: found[-1] for name, found in looks.items()},
+        at or _today(),
+        {name: found for name, found in looks.items() if len(found) > 1},
+        audits or {},
+        registration or Registration(),
     )
 
 
-def _tallies(plan: Plan, name: str, result: TrialResult | None) -> Iterator[tuple[str, Tally]]:
-    """The measure over all its prompts, then every slice of it that is planned."""
-    measure, rows = plan.measures[name], result.rows if result else ()
-    yield name, tally(rows, measure.units, measure.cluster, measure.prompts)
-    for key, part in measure.slices.items():
-        items = frozenset(part.items)
-        own = [row for row in rows if row.item in items]
-        yield f"{name}[{key}]", tally(own, part.units, measure.cluster, len(items))
+class Reader:
+    """Reads cells of a plan from results and marks, which may grow between two readings."""
 
+    def __init__(
+        self, plan: Plan, results: Mapping[str, TrialResult], marks: Mapping[str, bytes]
+    ) -> None:
+        self.plan, self.results, self.marks = plan, results, marks
+        self._layouts = {name: layout(measure) for name, measure in plan.measures.items()}
 
-def _state(
-    plan: Plan, cell: Cell, results: Mapping[str, TrialResult]
-) -> tuple[CellState, str, str]:
-    asked = [need for trial in cell.measures.values() for need in plan.trials[trial].needs]
-    trials = [
-        *([cell.attack] if cell.attack else []),
-        *dict.fromkeys(asked),
-        *cell.measures.values(),
-    ]
-    missing = False
-    for trial in trials:
-        result = results.get(trial)
-        if result is None:
-            missing = True
-        elif result.status is TrialStatus.OVER_BUDGET:
-            return CellState.OVER_BUDGET, result.code, result.message
-        elif result.status is not TrialStatus.DONE:
-            return CellState.ERROR, result.code, result.message
-    return (CellState.NOT_RUN if missing else CellState.DONE), "", ""
+    def looks(self, cell: Cell) -> tuple[CellEvidence, ...]:
+        """The cell as it stands at each of its looks."""
+        most = max((len(trials) for trials in cell.measures.values()), default=1)
+        return tuple(self._at(cell, look) for look in range(1, most + 1))
+
+    def _at(self, cell: Cell, look: int) -> CellEvidence:
+        attack = self.results.get(cell.attack) if cell.attack else None
+        read = {name: trials[:look] for name, trials in cell.measures.items()}
+        state, code, message = self._state(cell, read)
+        marks = {name: self._letters(cell, name, trials) for name, trials in read.items()}
+        return CellEvidence(
+            cell=cell,
+            state=state,
+            tallies={k: v for name in read for k, v in self._tallies(cell, name, marks[name])},
+            spend=attack.spend if attack else Spend(),
+            realised=attack.realised if attack else (),
+            code=code,
+            message=message,
+            marks=marks,
+            replies=self._replies(read),
+        )
+
+    def _tallies(self, cell: Cell, name: str, marks: bytes) -> Iterator[tuple[str, Tally]]:
+        sequential = len(cell.measures[name]) > 1
+        basis = Basis.SEQUENTIAL if sequential else Basis.FIXED
+        return tallies(name, self._layouts[name], marks, self.plan.measures[name].cluster, basis)
+
+    def _letters(self, cell: Cell, name: str, trials: tuple[str, ...]) -> bytes:
+        """What was to be read up to a look; what is not there is absent."""
+        measure = self.plan.measures[name]
+        units = measure.looks[len(trials) - 1] if len(cell.measures[name]) > 1 else measure.units
+        size = sum(len(unit) for unit in measure.order[:units])
+        return b"".join(self._of_trial(measure, trials, n) for n in range(len(trials))).ljust(
+            size, ABSENT
+        )
+
+    def _of_trial(self, measure: PlannedMeasure, trials: tuple[str, ...], look: int) -> bytes:
+        found = self.marks.get(trials[look])
+        if found is not None:
+            return found
+        if len(trials) == 1:
+            return b""
+        start = measure.looks[look - 1] if look else 0
+        return ABSENT * sum(len(unit) for unit in measure.order[start : measure.looks[look]])
+
+    def _replies(self, read: Mapping[str, tuple[str, ...]]) -> Replies:
+        asked = dict.fromkeys(t for trials in read.values() for t in self._asked(trials))
+        found = (self.results[trial].replies for trial in asked if trial in self.results)
+        return sum(found, Replies())
+
+    def _asked(self, trials: tuple[str, ...]) -> list[str]:
+        planned = self.plan.trials
+        return [need for t in trials if t in planned for need in planned[t].needs]
+
+    def _overspent(self, result: TrialResult) -> bool:
+        """Whether recorded spend exceeds the budget, whatever the recorded status says."""
+        trial = self.plan.trials.get(result.trial)
+        budget = (trial.budget if trial else None) or Budget()
+        over_steps = budget.steps is not None and result.spend.steps > budget.steps
+        return over_steps or (budget.flops is not None and result.spend.flops > budget.flops)
+
+    def _state(self, cell: Cell, read: Mapping[str, tuple[str, ...]]) -> tuple[CellState, str, str]:
+        judged = [trial for trials in read.values() for trial in trials]
+        asked = dict.fromkeys(self._asked(tuple(judged)))
+        missing = False
+        for trial in [*([cell.attack] if cell.attack else []), *asked, *judged]:
+            result = self.results.get(trial)
+            if result is None:
+                missing = True
+            elif result.status is TrialStatus.OVER_BUDGET or self._overspent(result):
+                code = result.code or "TS-R8b"
+                return CellState.OVER_BUDGET, code, result.message or "more was spent than allowed"
+            elif result.status is not TrialStatus.DONE:
+                return CellState.ERROR, result.code, result.message
+        return (CellState.NOT_RUN if missing else CellState.DONE), "", ""

@@ -1,4 +1,4 @@
-"""What a verdict says, as data (`threatspec/verdict/v1`); reports render it and compute nothing."""
+"""What a verdict says, as data (`threatspec/verdict/v2`); reports render it and compute nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ __all__ = [
     "CellReading",
     "ClaimVerdict",
     "ControlReading",
+    "CostCurve",
+    "CostPoint",
+    "FlagEffect",
+    "FlagReading",
     "GateReading",
     "MeasureReading",
     "RuleKind",
     "RuleReading",
+    "SeriesReading",
     "Truth",
     "Witness",
 ]
@@ -63,6 +68,60 @@ class CellReading(Model):
     spend: Spend
     note: str = ""
     """Anything out of the ordinary, e.g. an error code with its message, or `collapsed`."""
+
+
+class SeriesReading(Model):
+    """One procedure as a whole, under a seeds rule that is not about each replicate."""
+
+    procedure: str
+    stands: Truth
+    """TRUE: the subject withstood; FALSE: it did not."""
+    says: str
+
+
+class FlagEffect(StrEnum):
+    """What a flag does to a verdict (docs/flags.md)."""
+
+    NOTE = "note"
+    """Nothing; it is printed."""
+    BLOCKS = "blocks support"
+    """The claim is not supported: INCONCLUSIVE."""
+    VACUOUS = "vacuous"
+    """The evidence could not have refuted."""
+
+
+class FlagReading(Model):
+    """Something about the evidence that a reader would want to be told."""
+
+    flag: str
+    effect: FlagEffect
+    says: str
+
+
+class CostPoint(Model):
+    """The best attack so far, in order of cost."""
+
+    flops: float
+    steps: int
+    rate: float
+    """Highest observed share of the bounded measure up to this cost (for `>=`, lowest)."""
+    procedure: str
+    replicate: int
+
+
+class CostCurve(Model):
+    """How much it costs to break one arm, as far as was tried."""
+
+    arm: Arm
+    subject: str
+    points: tuple[CostPoint, ...]
+    """Only those at which the best so far improves; the first is the untouched subject."""
+    broken_at: float
+    """FLOPs of the cheapest cell that breaks `holds`; meaningless if `censored`."""
+    censored: bool
+    """Whether nothing that was tried breaks it: the cost is more than `tried`."""
+    tried: float
+    """FLOPs of the dearest cell that was run."""
 
 
 class Witness(Model):
@@ -143,6 +202,7 @@ class ClaimVerdict(Model):
     holds: str
     provided: str = ""
     counts_if: str = ""
+    seeds_rule: str = "each"
     subject: str
     """Reference of the model."""
     adversary: str
@@ -150,6 +210,19 @@ class ClaimVerdict(Model):
     cells: tuple[CellReading, ...]
     controls: tuple[ControlReading, ...]
     gates: tuple[GateReading, ...]
+    series: tuple[SeriesReading, ...] = ()
+    """For the seeds rules `quantile` and `mean`."""
+    rules: tuple[RuleReading, ...] = ()
+    """Rules of admissibility that are broken, answered or not."""
+    flags: tuple[FlagReading, ...] = ()
+    costs: tuple[CostCurve, ...] = ()
+    """Cost to break of the subject, the control and the undefended model."""
+    seeds: str = ""
+    """What the replicates say of seeds that were not run."""
+    turning: str = ""
+    """What would have changed the verdict."""
+    run: int = 1
+    """How often campaigns of this claim were begun in this place, this one included."""
     dropped: tuple[str, ...] = ()
     """Automatically selected procedures whose control did not break."""
     not_run: tuple[str, ...] = ()
@@ -161,12 +234,19 @@ class ClaimVerdict(Model):
     next_step: str
     """What would decide it, or what could honestly be claimed instead."""
 
+    @property
+    def waived(self) -> tuple[RuleReading, ...]:
+        """Rules that are waived, where that is why the claim is supported."""
+        if self.verdict is not Verdict.SUPPORTED:
+            return ()
+        return tuple(one for one in self.rules if one.answer == "waived")
+
 
 class CampaignVerdict(Model):
     """The answers of one campaign."""
 
-    format: Literal["threatspec/verdict/v1"] = Field(
-        default="threatspec/verdict/v1", alias="schema", serialization_alias="schema"
+    format: Literal["threatspec/verdict/v2"] = Field(
+        default="threatspec/verdict/v2", alias="schema", serialization_alias="schema"
     )
     plan: str
     """Id of the plan."""

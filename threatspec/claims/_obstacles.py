@@ -9,8 +9,9 @@ from functools import lru_cache
 from threatspec.claims._bounds import Bound, bound_of
 from threatspec.claims._case import Case
 from threatspec.claims._evidence import CellState
+from threatspec.claims._findings import Findings
 from threatspec.claims._liveness import departure
-from threatspec.claims._models import CellReading, MeasureReading, Truth
+from threatspec.claims._models import CellReading, FlagEffect, MeasureReading, Truth
 from threatspec.claims._words import counted, down, listed, plural, replicate_words, unit_words, up
 from threatspec.records import Procedure
 from threatspec.statistics import units_to_refute, units_to_support
@@ -18,16 +19,26 @@ from threatspec.statistics import units_to_refute, units_to_support
 __all__ = ["obstacles"]
 
 
-def obstacles(case: Case) -> tuple[str, ...]:
+def obstacles(case: Case, findings: Findings) -> tuple[str, ...]:
     """Everything that support needs and does not have; what is missing first."""
+    each = case.view.claim.seeds.rule == "each"
     return (
         *_unfinished(case),
         *_gates(case),
         *_controls(case),
         *_departures(case),
         *_uncounted(case),
-        *_straddling(case),
+        *(_straddling(case) if each else _open_series(case, findings)),
+        *findings.raised(FlagEffect.BLOCKS),
     )
+
+
+def _open_series(case: Case, findings: Findings) -> Iterator[str]:
+    """Procedures that as a whole are not within what is claimed of seeds."""
+    needed = {series.procedure.name for series in case.needed}
+    for reading in findings.series:
+        if reading.procedure in needed and reading.stands is not Truth.TRUE:
+            yield f"`{case.view.claim.holds}` is not decided under {reading.says}"
 
 
 def _unfinished(case: Case) -> Iterator[str]:
@@ -39,6 +50,9 @@ def _unfinished(case: Case) -> Iterator[str]:
     if codes:
         how = listed(f"{n} with {code}" for code, n in sorted(codes.items()))
         yield f"{plural(codes.total(), 'cell')} failed: {how}; what was not answered is unknown"
+    if states[CellState.INVALID]:
+        copies = plural(states[CellState.INVALID], "cell")
+        yield f"{copies} used the seeds of another replicate and may not be used"
     if states[CellState.OVER_BUDGET]:
         over = plural(states[CellState.OVER_BUDGET], "cell")
         yield f"{over} ran out of the adversary's budget and may not be used in either direction"

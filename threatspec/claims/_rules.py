@@ -7,14 +7,15 @@ The order and its reasons are in `docs/design/verdicts.md`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from threatspec.claims._bounds import arithmetic, bound_of
 from threatspec.claims._case import Case
 from threatspec.claims._cells import cost
 from threatspec.claims._evidence import CellState
-from threatspec.claims._governance import expiry
-from threatspec.claims._models import Truth, Witness
+from threatspec.claims._findings import Findings
+from threatspec.claims._models import RuleReading, Truth, Witness
 from threatspec.claims._obstacles import obstacles
 from threatspec.claims._scope import honest_claim, witness
 from threatspec.claims._some import reached, witness_of
@@ -23,6 +24,8 @@ from threatspec.claims._words import listed, plural
 from threatspec.schema import Verdict
 
 __all__ = ["Ruling", "rule"]
+
+_UNUSABLE = frozenset({CellState.OVER_BUDGET, CellState.INVALID})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +38,24 @@ class Ruling:
     witness: Witness | None = None
 
 
-def rule(case: Case) -> Ruling:
+def rule(case: Case, findings: Findings) -> Ruling:
     """The verdict of one claim."""
-    one = _reached if case.view.some else _refuted
-    for applies in (_unusable, one, _vacuous, _without_control, _expired, _withstood):
-        ruling = applies(case)
+    for applies in (_unusable, _witnessed, _vacuous, _insufficient, _withstood):
+        ruling = applies(case, findings)
         if ruling is not None:
             return ruling
-    return _inconclusive(case)
+    return _inconclusive(case, findings)
 
 
-def _unusable(case: Case) -> Ruling | None:
+def _unusable(case: Case, findings: Findings) -> Ruling | None:
     """Validity: no evidence that may be used, or nothing that evidence could speak to."""
+    if findings.unusable:
+        return _inadmissible(findings.unusable)
     if case.view.stands(arithmetic(case.view.holds)) is Truth.FALSE:
         never = "false" if case.view.some else "true"
         text = f"`{case.view.claim.holds}` cannot be {never}, whatever is measured"
         return Ruling(Verdict.INADMISSIBLE, (text,), "State a bound that could be true.")
-    if any(cell.state is not CellState.OVER_BUDGET for cell in case.cells):
+    if any(cell.state not in _UNUSABLE for cell in case.cells):
         return None
     if not case.cells:
         text = "no attack on the subject is planned"
@@ -60,6 +64,36 @@ def _unusable(case: Case) -> Ruling | None:
     text = f"every attack ran out of the adversary's budget ({stopped}), so none is valid"
     step = "Raise the adversary's `compute`, or plan attacks that stay inside it."
     return Ruling(Verdict.INADMISSIBLE, (text,), step)
+
+
+def _inadmissible(readings: Sequence[RuleReading]) -> Ruling:
+    reasons = tuple(f"{one.rule}: {one.says}" for one in readings)
+    steps = dict.fromkeys(one.remedy for one in readings)
+    return Ruling(Verdict.INADMISSIBLE, reasons, " ".join(steps))
+
+
+def _witnessed(case: Case, findings: Findings) -> Ruling | None:
+    """One admissible break; a claim about a mean over attacks has none."""
+    if case.view.claim.quantifier == "mean":
+        return None
+    if case.view.claim.seeds.rule != "each":
+        return _broken_series(case, findings)
+    return _reached(case) if case.view.some else _refuted(case)
+
+
+def _broken_series(case: Case, findings: Findings) -> Ruling | None:
+    """Under `quantile` and `mean` a procedure breaks the claim, not a replicate."""
+    broken = [
+        (series, reading)
+        for series, reading in zip(case.series, findings.series, strict=True)
+        if reading.stands is Truth.FALSE
+    ]
+    if not broken:
+        return None
+    series, reading = min(broken, key=lambda pair: min(map(cost, pair[0].cells)))
+    found = witness(case, min(series.cells, key=lambda cell: (cell.p, cost(cell))))
+    verdict = Verdict.SUPPORTED if case.view.some else Verdict.REFUTED
+    return Ruling(verdict, (reading.says,), _weaker(case), found)
 
 
 def _refuted(case: Case) -> Ruling | None:
@@ -99,42 +133,31 @@ def _weaker(case: Case) -> str:
     return "These attacks leave no weaker bound that could be claimed in its place."
 
 
-def _vacuous(case: Case) -> Ruling | None:
+def _vacuous(case: Case, findings: Findings) -> Ruling | None:
     """Evidence that could not have refuted says nothing for the claim."""
-    found = vacuities(case)
+    found = vacuities(case, findings)
     if not found:
         return None
     steps = dict.fromkeys(vacuity.remedy for vacuity in found)
     return Ruling(Verdict.VACUOUS, tuple(vacuity.says for vacuity in found), " ".join(steps))
 
 
-def _without_control(case: Case) -> Ruling | None:
-    """Sufficiency: without a control nothing shows that the attacks were alive."""
-    if case.view.has_control:
-        return None
-    text = "no control is declared, so nothing shows that the attacks could have broken anything"
-    step = "Declare a `control`: a subject that is safe untouched and must break when attacked."
-    return Ruling(Verdict.INADMISSIBLE, (text,), step)
+def _insufficient(case: Case, findings: Findings) -> Ruling | None:
+    """Rules that apply, are broken, and are neither scoped nor waived."""
+    return _inadmissible(findings.insufficient) if findings.insufficient else None
 
 
-def _expired(case: Case) -> Ruling | None:
-    """Sufficiency: evidence is relied on only as long as whoever answers for it says."""
-    text = expiry(case.view.evidence)
-    if not text:
-        return None
-    step = "Run the campaign again, with a later `expires` in `governance`."
-    return Ruling(Verdict.INADMISSIBLE, (text,), step)
-
-
-def _withstood(case: Case) -> Ruling | None:
+def _withstood(case: Case, findings: Findings) -> Ruling | None:
     """The universal side: every planned cell is within its bound, and all else is in order."""
-    if obstacles(case):
+    if obstacles(case, findings):
         return None
     some = case.view.some
     cells = [cell for series in case.needed for cell in series.cells]
     counting = sum(cell.counts is Truth.TRUE for cell in cells)
     verb = "is false" if some else "holds"
-    reasons = [f"`{case.view.claim.holds}` {verb} in {_each(counting, 'attacked cell')}"]
+    reasons = [reading.says for reading in findings.series] or [
+        f"`{case.view.claim.holds}` {verb} in {_each(counting, 'attacked cell')}"
+    ]
     if counting < len(cells):
         reasons.append(f"{plural(len(cells) - counting, 'cell')} collapsed and shows nothing")
     if case.controls:
@@ -161,8 +184,8 @@ def _wider(case: Case) -> str:
     return f"To widen the scope, also run what the access allows and was not run: {names}."
 
 
-def _inconclusive(case: Case) -> Ruling:
-    found = obstacles(case)
+def _inconclusive(case: Case, findings: Findings) -> Ruling:
+    found = obstacles(case, findings)
     return Ruling(Verdict.INCONCLUSIVE, (*found, *_dropped(case)), _decisive(case))
 
 

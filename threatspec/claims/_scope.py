@@ -8,8 +8,9 @@ from typing import Any
 from threatspec.claims._bounds import bound_of, distinct_operands
 from threatspec.claims._case import Case
 from threatspec.claims._evidence import CellState
-from threatspec.claims._governance import limits
+from threatspec.claims._governance import limits, waivers
 from threatspec.claims._models import CellReading, Witness
+from threatspec.claims._view import View
 from threatspec.claims._words import (
     break_words,
     confidence_words,
@@ -49,8 +50,27 @@ def scope(case: Case) -> str:
     return (
         f"{_attacks(case)} by the adversary `{view.claim.against}` on {subject}{against}; "
         f"{_measures(case)}; {_serving(view.evidence.plan.spec)}; "
-        f"{confidence_words(view)} confidence{limits(view.claim.scope)}."
+        f"{confidence_words(view)} confidence{_rules(view)}{limits(view.claim.scope)}"
+        f"{waivers(view.claim, view.evidence.at)}."
     )
+
+
+def _rules(view: View) -> str:
+    """How prompts, seeds and the judge's label are meant, where it is not the usual way."""
+    claim, parts = view.claim, []
+    if claim.seeds.rule != "each":
+        share = f" ({claim.seeds.share:.0%})" if claim.seeds.share else ""
+        parts.append(f"seeds by {claim.seeds.rule}{share}")
+    parts += [f"a margin of {claim.margin:g} on every threshold"] if claim.margin else []
+    parts += ["about exactly these prompts"] if claim.population == "benchmark" else []
+    parts += ["about the judge's label"] if claim.about == "label" else []
+    parts += ["each cell read until settled"] if _stopped(view) else []
+    return "".join(f"; {part}" for part in parts)
+
+
+def _stopped(view: View) -> bool:
+    return any(view.cell(name, Arm.DEFENDED) is not view.evidence.cells[name]
+               for name in view.planned.attacked.get(Arm.DEFENDED, ()))  # fmt: skip
 
 
 def honest_claim(case: Case) -> str:

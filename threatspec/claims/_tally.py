@@ -1,28 +1,57 @@
-"""From rows to counts: clusters are units, and what is missing is never assumed away."""
+"""Counts of one measure on one cell, and the bounds that follow from them.
+
+Clusters are units, and what is missing is never assumed away. How bounds are had is part of the
+tally, so that predicates, p-values and verdicts have one theory whatever the design.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+import math
+from enum import StrEnum
 
-from threatspec.errors import ThreatspecError
-from threatspec.records import Outcome, Row
-from threatspec.schema import Model
-from threatspec.statistics import Interval, lower_bound, upper_bound
+from threatspec.claims._judge_error import Audit, JudgeError
+from threatspec.schema import Calibration, Model
+from threatspec.statistics import (
+    Interval,
+    betting_lower,
+    betting_upper,
+    log_e_refute,
+    lower_bound,
+    p_exceeds,
+    sequence_lower,
+    sequence_upper,
+    upper_bound,
+)
 
-__all__ = ["Tally", "tally"]
+__all__ = ["Basis", "Tally"]
 
-_UNKNOWN = frozenset({Outcome.UNSCORABLE, Outcome.MISSING})
+
+class Basis(StrEnum):
+    """How bounds are had."""
+
+    FIXED = "fixed"
+    """All units were to be read: Clopper-Pearson."""
+    SEQUENTIAL = "sequential"
+    """Read until settled: the confidence sequence of the mixture e-process."""
+    ENUMERATED = "enumerated"
+    """The claim is about exactly these units: the counts themselves."""
+    MEAN = "mean"
+    """Mean over replicates: betting on the scores of the units."""
 
 
 class Tally(Model):
     """How many units of one measure are `yes`, and of how many that cannot be said."""
 
     units: int
-    """Planned clusters of prompts."""
+    """Clusters of prompts that were to be read."""
     yes: int
     unknown: int
     """Missing or unscorable; counts against the claim and against the attack alike."""
+    basis: Basis = Basis.FIXED
+    scores: tuple[tuple[float, float], ...] = ()
+    """For `mean`: share of replicates that are yes by unit, the unknown as no and as yes."""
+    error: Audit | Calibration | None = None
+    """What is known of the judge's errors; None if it is exact or the label is what is claimed."""
 
     @property
     def no(self) -> int:
@@ -35,49 +64,46 @@ class Tally(Model):
         return self.yes / self.units if self.units else 0.0
 
     def bounds(self, alpha: float) -> Interval:
-        """One-sided Clopper-Pearson bounds, each at 1 - alpha, the unknown at their worst."""
+        """One-sided bounds, each at 1 - alpha, the unknown at their worst."""
+        if self.error is None:
+            return self._labels(alpha)
+        return JudgeError(self.error).corrected(self._labels, alpha)
+
+    def _labels(self, alpha: float) -> Interval:
+        """Bounds on the share that the judge answers `yes`."""
+        most = self.yes + self.unknown
+        match self.basis:
+            case Basis.ENUMERATED if self.units:
+                return Interval(self.yes / self.units, most / self.units)
+            case Basis.MEAN:
+                return Interval(
+                    betting_lower(tuple(low for low, _ in self.scores), alpha),
+                    betting_upper(tuple(high for _, high in self.scores), alpha),
+                )
+            case Basis.SEQUENTIAL:
+                return Interval(
+                    sequence_lower(self.yes, self.units, alpha),
+                    sequence_upper(most, self.units, alpha),
+                )
         return Interval(
-            lower_bound(self.yes, self.units, alpha),
-            upper_bound(self.yes + self.unknown, self.units, alpha),
+            lower_bound(self.yes, self.units, alpha), upper_bound(most, self.units, alpha)
         )
 
+    def p_above(self, limit: float) -> float | None:
+        """The smallest level at which the lower bound exceeds `limit`; None if it has no formula.
 
-def tally(
-    rows: Iterable[Row],
-    units: int,
-    cluster: Literal["any", "all"],
-    prompts: int | None = None,
-) -> Tally:
-    """Count `rows`; planned units and prompts without any row are unknown."""
-    found: dict[str, dict[str, Outcome]] = {}
-    for row in rows:
-        found.setdefault(row.cluster, {})[row.item] = row.outcome
-    if len(found) > units:
-        raise ThreatspecError(
-            "TS-RECORDS", f"a measure must have at most {units} units, but rows name {len(found)}"
-        )
-    states = [_unit(list(outcomes.values()), cluster) for outcomes in found.values()]
-    yes, no = states.count(Outcome.YES), states.count(Outcome.NO)
-    if prompts is not None:
-        read = sum(len(outcomes) for outcomes in found.values())
-        yes, no = _unread(yes, no, prompts - read - (units - len(found)), cluster)
-    return Tally(units=units, yes=yes, unknown=units - yes - no)
+        What inverting `bounds` gives, at the cost of one tail.
+        """
+        if self.error is not None:
+            return None
+        match self.basis:
+            case Basis.FIXED:
+                return p_exceeds(self.yes, self.units, limit) if 0 <= limit <= 1 else None
+            case Basis.SEQUENTIAL if 0 < limit < 1 and self.units:
+                return math.exp(-log_e_refute(self.yes, self.units - self.yes, limit))
+        return None
 
-
-def _unread(yes: int, no: int, prompts: int, cluster: Literal["any", "all"]) -> tuple[int, int]:
-    """`prompts` without a row may belong to units that have others, and change what these are."""
-    left = max(0, prompts)
-    return (yes, max(0, no - left)) if cluster == "any" else (max(0, yes - left), no)
-
-
-def _unit(outcomes: list[Outcome], cluster: Literal["any", "all"]) -> Outcome:
-    """`any`: yes if one prompt is; `all`: yes only if every prompt is."""
-    unknown = any(outcome in _UNKNOWN for outcome in outcomes)
-    yes = [outcome is Outcome.YES for outcome in outcomes if outcome not in _UNKNOWN]
-    if cluster == "any" and any(yes):
-        return Outcome.YES
-    if cluster == "all" and not all(yes):
-        return Outcome.NO
-    if unknown:
-        return Outcome.MISSING
-    return Outcome.YES if all(yes) and cluster == "all" else Outcome.NO
+    def p_below(self, limit: float) -> float | None:
+        """The smallest level at which the upper bound is less than `limit`."""
+        mirrored = self.model_copy(update={"yes": self.no})
+        return mirrored.p_above(1 - limit)

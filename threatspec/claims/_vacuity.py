@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from threatspec.claims._bounds import arithmetic
 from threatspec.claims._case import Case, Series
-from threatspec.claims._models import GateReading, Truth
+from threatspec.claims._findings import Findings
+from threatspec.claims._models import FlagReading, GateReading, Truth
 from threatspec.claims._words import counted, listed, plural
 
 __all__ = ["Vacuity", "vacuities"]
@@ -21,9 +22,14 @@ class Vacuity:
     remedy: str
 
 
-def vacuities(case: Case) -> tuple[Vacuity, ...]:
+def vacuities(case: Case, findings: Findings) -> tuple[Vacuity, ...]:
     """Everything for which a broken safeguard could have given the same evidence."""
-    return (*_trivial(case), *_gates(case), *_dead(case), *_collapsed(case))
+    unspent = (_unspent(one) for one in findings.flags if one.flag == "budget-not-spent")
+    return (*_trivial(case), *_gates(case), *_dead(case), *_collapsed(case), *unspent)
+
+
+def _unspent(flag: FlagReading) -> Vacuity:
+    return Vacuity(flag.says, "Plan attacks that spend the adversary's budget, or state a smaller.")
 
 
 def _trivial(case: Case) -> Iterator[Vacuity]:

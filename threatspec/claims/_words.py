@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 
 from threatspec.claims._bounds import Bound, bound_of, distinct_operands
-from threatspec.claims._cells import View, read_operands
+from threatspec.claims._cells import read_operands
 from threatspec.claims._models import CellReading, MeasureReading
+from threatspec.claims._view import View
 from threatspec.records import Procedure, Spend
 
 __all__ = [
@@ -82,7 +83,7 @@ def counted(view: View, reading: MeasureReading) -> str:
 
 def break_words(view: View, cell: CellReading) -> str:
     """What was seen on a cell that breaks `holds`."""
-    lookup = view.lookup(view.evidence.cells[cell.cell], cell.arm)
+    lookup = view.lookup(view.cell(cell.cell, cell.arm), cell.arm)
     readings = read_operands(view, distinct_operands(view.holds), lookup)
     bound = bound_of(view.holds)
     if bound is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from threatspec.measures._replies import looks_of
 from threatspec.measures.base import (
     BENCHMARKS,
     JUDGES,
@@ -14,6 +15,7 @@ from threatspec.measures.base import (
     Judgement,
     Response,
 )
+from threatspec.schema import content_id
 
 __all__ = [
     "BENCHMARKS",
@@ -25,7 +27,21 @@ __all__ = [
     "Judgement",
     "Response",
     "benchmark",
+    "looks_of",
+    "reading_order",
 ]
+
+
+def reading_order(found: Benchmark, split: str) -> tuple[tuple[Item, ...], ...]:
+    """Items of a split, cluster by cluster, in a random order that the content alone decides.
+
+    Whoever stops reading early has read a random sample, and everybody reads the same one.
+    """
+    clusters: dict[str, list[Item]] = {}
+    for item in found.items(split):
+        clusters.setdefault(item.cluster, []).append(item)
+    ordered = sorted(clusters, key=lambda name: content_id("order", [found.digest, split, name]))
+    return tuple(tuple(clusters[name]) for name in ordered)
 
 
 def benchmark(name: str, folder: Path) -> Benchmark:

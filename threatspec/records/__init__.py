@@ -1,7 +1,18 @@
 """Records: what was planned, done, spent and seen."""
 
 from threatspec.records._artefacts import ArtefactStore
+from threatspec.records._labels import (
+    AuditCount,
+    Label,
+    LabelBook,
+    Pair,
+    Stratum,
+    audit,
+    consensus,
+    strata,
+)
 from threatspec.records._ledger import Attempt, Ledger
+from threatspec.records._marks import ABSENT, MARKS, Marker, items_by_trial, marks_of_results
 from threatspec.records._plan import (
     UNTOUCHED,
     Arm,
@@ -18,10 +29,12 @@ from threatspec.records._plan import (
     Trial,
     TrialKind,
 )
+from threatspec.records._registration import REGISTER, Registration, claim_digests, register
 from threatspec.records._results import (
     Generation,
     Outcome,
     Realised,
+    Replies,
     Row,
     Spend,
     TrialResult,
@@ -29,28 +42,46 @@ from threatspec.records._results import (
 )
 
 __all__ = [
+    "ABSENT",
+    "MARKS",
+    "REGISTER",
     "UNTOUCHED",
     "Arm",
     "ArtefactStore",
     "Attempt",
+    "AuditCount",
     "Budget",
     "Cell",
     "Execution",
     "Generation",
+    "Label",
+    "LabelBook",
     "Ledger",
+    "Marker",
     "Outcome",
     "Overlap",
+    "Pair",
     "Plan",
     "PlannedClaim",
     "PlannedMeasure",
     "PlannedSlice",
     "Procedure",
     "Realised",
+    "Registration",
+    "Replies",
     "Row",
     "Spend",
+    "Stratum",
     "Stream",
     "Trial",
     "TrialKind",
     "TrialResult",
     "TrialStatus",
+    "audit",
+    "claim_digests",
+    "consensus",
+    "items_by_trial",
+    "marks_of_results",
+    "register",
+    "strata",
 ]

@@ -18,7 +18,9 @@ from typing import IO, Any
 
 from threatspec.errors import ExitCode, ThreatspecError
 from threatspec.records._disk import disk_full, says_full
+from threatspec.records._marks import Marker
 from threatspec.records._plan import Plan
+from threatspec.records._registration import Registration, claim_digests, register
 from threatspec.records._results import Generation, Outcome, Row, TrialResult
 
 __all__ = ["Attempt", "Ledger"]
@@ -38,7 +40,7 @@ CREATE TABLE generations (trial TEXT NOT NULL, item TEXT NOT NULL, prompt TEXT N
 CREATE TABLE events (n INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL,
     detail TEXT NOT NULL);
 """
-_FORMAT = "threatspec/ledger/v1"
+_FORMAT = "threatspec/ledger/v2"
 
 
 class Attempt:
@@ -73,7 +75,10 @@ class Ledger:
         lock = _lock(folder)
         with _released_on_error(lock), _disk():
             if not (folder / "plan.json").exists():
-                return cls(folder, _fresh(folder, plan), plan, lock)
+                fresh = cls(folder, _fresh(folder, plan), plan, lock)
+                runs = register(folder.resolve().parent, plan)
+                fresh.event("frozen", plan=plan.id, claims=claim_digests(plan), runs=runs)
+                return fresh
             found = _read_plan(folder)
             if found.id != plan.id:
                 raise _other_plan(folder, plan, found)
@@ -159,26 +164,25 @@ class Ledger:
             return [{"at": at, **json.loads(detail)} for at, detail in found]
 
     def results(self) -> dict[str, TrialResult]:
-        """Final results by trial id, with rows and without generations."""
+        """Final results by trial id, without their rows and generations."""
         with self._readable():
-            rows = self._rows()
             found = self._db.execute("SELECT trial, json FROM results ORDER BY rowid")
-            return {
-                trial: TrialResult.model_validate_json(text).model_copy(
-                    update={"rows": tuple(rows.get(trial, ()))}
-                )
-                for trial, text in found
-            }
+            return {trial: TrialResult.model_validate_json(text) for trial, text in found}
 
-    def _rows(self) -> dict[str, list[Row]]:
-        rows: dict[str, list[Row]] = {}
-        query = "SELECT trial, item, cluster, outcome, detail FROM rows ORDER BY rowid"
-        for trial, item, cluster, outcome, detail in self._db.execute(query):
-            row = Row.model_construct(
-                item=item, cluster=cluster, outcome=Outcome(outcome), detail=detail
+    def rows(self, trial: str) -> tuple[Row, ...]:
+        """Rows of one judging trial, in the order in which they were read."""
+        query = "SELECT item, cluster, outcome, detail FROM rows WHERE trial = ? ORDER BY rowid"
+        with self._readable():
+            return tuple(
+                Row(item=item, cluster=cluster, outcome=Outcome(outcome), detail=detail)
+                for item, cluster, outcome, detail in self._db.execute(query, (trial,))
             )
-            rows.setdefault(trial, []).append(row)
-        return rows
+
+    def marks(self) -> dict[str, bytes]:
+        """Outcomes of every judging trial, one letter per prompt (`records.MARKS`)."""
+        query = "SELECT trial, item, outcome FROM rows ORDER BY rowid"
+        with self._readable():
+            return Marker(self.plan).marks(self._db.execute(query))
 
     def generations(self, trial: str) -> tuple[Generation, ...]:
         """Replies of one generating trial, in the order of the benchmark."""
@@ -192,6 +196,20 @@ class Ledger:
                 Generation.model_validate_json(json.dumps(dict(zip(names, values, strict=True))))
                 for values in self._db.execute(query, (trial,))
             )
+
+    def registration(self) -> Registration:
+        """What was written down of the plan before anything ran."""
+        frozen = self.events("frozen")
+        if not frozen:
+            return Registration()
+        began = (
+            "SELECT min(started) FROM attempts JOIN trials ON trials.id = attempts.trial "
+            "WHERE trials.kind = 'generate'"
+        )
+        with self._readable():
+            [(first,)] = self._db.execute(began)
+            at = frozen[0].pop("at")
+            return Registration(**frozen[0], frozen_at=at, first_row_at=first or 0.0)
 
     def attempts(self) -> list[dict[str, Any]]:
         """Every attempt, oldest first."""

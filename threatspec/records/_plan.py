@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from threatspec.records._results import Spend
-from threatspec.schema import Claim, Model, content_id
+from threatspec.schema import Calibration, Claim, Model, content_id
 
 __all__ = [
     "UNTOUCHED",
@@ -149,10 +149,12 @@ class PlannedMeasure(Model):
     prompts: int
     units: int
     """Clusters of prompts: what bounds count."""
+    calibration: tuple[Calibration, ...] = ()
+    """How the judge errs, by family of attacks."""
     exact: bool
     """Whether the judge is programmatic, so that it has no error to speak of."""
-    order: tuple[str, ...]
-    """Clusters in the random order in which they are read."""
+    order: tuple[tuple[str, ...], ...]
+    """Prompts, cluster by cluster, in the random order in which they are read."""
     looks: tuple[int, ...]
     """Units that have been read at each look; the last is `units`."""
     slices: dict[str, PlannedSlice] = Field(default_factory=dict)

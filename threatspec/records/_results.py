@@ -7,7 +7,16 @@ from typing import Any
 
 from threatspec.schema import Model
 
-__all__ = ["Generation", "Outcome", "Realised", "Row", "Spend", "TrialResult", "TrialStatus"]
+__all__ = [
+    "Generation",
+    "Outcome",
+    "Realised",
+    "Replies",
+    "Row",
+    "Spend",
+    "TrialResult",
+    "TrialStatus",
+]
 
 
 class Outcome(StrEnum):
@@ -102,6 +111,26 @@ class Row(Model):
     """What the judge found, in a few words."""
 
 
+class Replies(Model):
+    """What replies look like, whatever they say: a subject that babbles is not a safe one."""
+
+    asked: int = 0
+    empty: int = 0
+    """Without a word."""
+    repeating: int = 0
+    """Mostly one word, over and over."""
+    distinct: int = 0
+    """Different replies."""
+
+    def __add__(self, other: Replies) -> Replies:
+        return Replies(
+            asked=self.asked + other.asked,
+            empty=self.empty + other.empty,
+            repeating=self.repeating + other.repeating,
+            distinct=self.distinct + other.distinct,
+        )
+
+
 class TrialResult(Model):
     """What a trial leaves behind."""
 
@@ -113,6 +142,8 @@ class TrialResult(Model):
     """One record per training run of the attack."""
     tamper: dict[str, Any] | None = None
     """What an attack made (`threatspec.subjects.Tamper` as plain data)."""
+    replies: Replies = Replies()
+    """Of a generating trial."""
     generations: tuple[Generation, ...] = ()
     rows: tuple[Row, ...] = ()
     code: str = ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackContext, training_rows
 from threatspec.errors import ThreatspecError
-from threatspec.measures import JUDGES, Item, Response, benchmark
+from threatspec.measures import JUDGES, Item, Response, benchmark, looks_of, reading_order
 from threatspec.records import (
     ArtefactStore,
     Execution,
@@ -147,13 +147,23 @@ class Executor:
         subject = self.subject(trial.subject)
         tampers = _tampers(trial, inputs)
         serving = served(tampers, Serving.model_validate(trial.work["serving"], strict=False))
-        requests = [encoded(tampers, _request(item)) for item in self._items(trial)]
+        requests = [encoded(tampers, _request(item)) for item in self._asked(trial)]
         with mount(subject, tampers, self.store):
             replies = subject.generate(requests, serving, micro_batch=self.execution.micro_batch)
         replies = [g.model_copy(update={"reply": decoded(tampers, g.reply)}) for g in replies]
         return TrialResult(
-            trial=trial.id, status=TrialStatus.DONE, spend=Spend(), generations=tuple(replies)
+            trial=trial.id,
+            status=TrialStatus.DONE,
+            replies=looks_of([reply.reply for reply in replies]),
+            generations=tuple(replies),
         )
+
+    def _asked(self, trial: Trial) -> list[Item]:
+        """Prompts of the trial's units, in reading order."""
+        found = benchmark(trial.work["benchmark"], self.spec_folder)
+        first, last = trial.work["units"]
+        clusters = reading_order(found, trial.work["split"])[first:last]
+        return [item for cluster in clusters for item in cluster]
 
     # judge: decide about every reply
 

@@ -20,9 +20,11 @@ class TrialGraph:
     def __init__(self, plan: Plan, results: Mapping[str, TrialResult]) -> None:
         self.plan = plan
         self.results = dict(results)
-        self._open = [t for t in plan.trials.values() if t.id not in self.results]
+        self._open = {t.id: t for t in plan.trials.values() if t.id not in self.results}
+        self._waiting = set(self._open)
+        """Trials that are open or running: what others may still have to wait for."""
         self._readers: dict[str, set[str]] = {}
-        for trial in self._open:
+        for trial in self._open.values():
             for need in trial.needs:
                 self._readers.setdefault(need, set()).add(trial.id)
         for result in results.values():
@@ -36,28 +38,44 @@ class TrialGraph:
 
     @property
     def finished(self) -> int:
-        """Trials with a result, and those that never will have one because a need failed."""
+        """Trials with a result, and those that never will have one: nobody needs them any more, or
+        one that they need failed."""
         return self.total - len(self._open)
+
+    @property
+    def open(self) -> Iterable[Trial]:
+        """Trials that are to be run."""
+        return self._open.values()
 
     def take(self, last: Trial | None) -> Trial | None:
         """A ready trial: first one that continues `last`, then one of its subject, then any."""
-        ready = [t for t in self._open if all(need in self.results for need in t.needs)]
+        ready = [trial for trial in self._open.values() if self._ready(trial)]
         if not ready:
             return None
         chosen = max(ready, key=lambda t: _affinity(t, last))
-        self._open.remove(chosen)
+        del self._open[chosen.id]
         return chosen
+
+    def _ready(self, trial: Trial) -> bool:
+        waits = any(other in self._waiting for other in trial.after)
+        return not waits and all(need in self.results for need in trial.needs)
 
     def give_back(self, trial: Trial) -> None:
         """Put a trial back that was taken and not finished."""
-        self._open.insert(0, trial)
+        self._open = {trial.id: trial, **self._open}
 
     def finish(self, result: TrialResult) -> None:
         """Enter a result; trials that need a failed one are dropped and stay without a record."""
         self.results[result.trial] = result
-        self._forget_reader(result.trial)
+        self._leave(result.trial)
         if result.status is not TrialStatus.DONE:
             self._drop_readers(result.trial)
+
+    def drop(self, trials: Iterable[str]) -> None:
+        """Forget trials that nobody needs any more; what is running is not called back."""
+        for trial in trials:
+            if self._open.pop(trial, None):
+                self._leave(trial)
 
     def inputs(self, trial: Trial) -> list[TrialResult]:
         """Results that `trial` reads."""
@@ -76,14 +94,16 @@ class TrialGraph:
             if trial.kind is TrialKind.ATTACK and trial.id in self.results:
                 yield trial.id
 
-    def _forget_reader(self, trial: str) -> None:
-        for readers in self._readers.values():
-            readers.discard(trial)
+    def _leave(self, trial: str) -> None:
+        """It reads nothing any more, and nobody waits for it."""
+        self._waiting.discard(trial)
+        for need in self.plan.trials[trial].needs:
+            self._readers.get(need, set()).discard(trial)
 
     def _drop_readers(self, trial: str) -> None:
         for reader in list(self._readers.get(trial, ())):
-            self._open = [t for t in self._open if t.id != reader]
-            self._forget_reader(reader)
+            self._open.pop(reader, None)
+            self._leave(reader)
             self._drop_readers(reader)
 
 

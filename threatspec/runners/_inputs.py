@@ -7,7 +7,7 @@ for good or being measured as something else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from threatspec.errors import ThreatspecError
@@ -19,14 +19,17 @@ __all__ = ["check_inputs"]
 
 
 def check_inputs(
-    plan: Plan, results: Mapping[str, TrialResult], store: ArtefactStore, spec_folder: Path
+    plan: Plan,
+    trials: Sequence[Trial],
+    results: Mapping[str, TrialResult],
+    store: ArtefactStore,
+    spec_folder: Path,
 ) -> None:
-    """Look at all that the trials without a result will read.
+    """Look at all that the trials that are still to be run will read.
 
     Raises ThreatspecError: TS-MODEL-MISSING, TS-MODEL-DIGEST, TS-FILE-MISSING, TS-DATA, or
     TS-RECORDS for tampered weights that are gone.
     """
-    trials = [trial for trial in plan.trials.values() if trial.id not in results]
     for ref in dict.fromkeys(trial.subject for trial in trials):
         _require(plan, ref, describe(ref, spec_folder).digest, "TS-MODEL-DIGEST")
     for name in dict.fromkeys(name for trial in trials for name in _benchmarks(trial)):

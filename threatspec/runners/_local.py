@@ -14,6 +14,7 @@ from threatspec.records import (
     ArtefactStore,
     Attempt,
     Ledger,
+    Marker,
     Trial,
     TrialResult,
     TrialStatus,
@@ -22,6 +23,7 @@ from threatspec.runners._graph import TrialGraph
 from threatspec.runners._inputs import check_inputs
 from threatspec.runners._process import Answer, Worker
 from threatspec.runners._profile import LocalProfile
+from threatspec.runners._stopper import Stopper
 
 __all__ = ["Observer", "run_local"]
 
@@ -44,17 +46,21 @@ def run_local(
     spec_folder: Path,
     profile: LocalProfile,
     observer: Observer | None = None,
-) -> dict[str, TrialResult]:
-    """Run every trial of the ledger's plan that has no result yet; returns all results.
+) -> None:
+    """Run every trial of the ledger's plan that has no result yet and that a claim still needs.
 
     Raises ThreatspecError TS-INTERRUPTED on Ctrl-C, TS-DISK-FULL, and what `check_inputs` raises;
     what was measured is kept.
     """
-    graph = TrialGraph(ledger.plan, ledger.results())
+    graph, marks = TrialGraph(ledger.plan, ledger.results()), ledger.marks()
+    stopper = Stopper(ledger.plan, graph.results, marks)
+    graph.drop(stopper.all_needless())
     if graph.finished == graph.total:
-        return graph.results
-    driver = _Driver(ledger, graph, spec_folder, profile, observer or _Silent())
-    check_inputs(ledger.plan, graph.results, driver.store, spec_folder)
+        if not ledger.events("run-finished"):  # killed at the last moment
+            ledger.event("run-finished")
+        return
+    driver = _Driver(ledger, graph, _Reading(stopper, marks), spec_folder, profile, observer)
+    check_inputs(ledger.plan, list(graph.open), graph.results, driver.store, spec_folder)
     ledger.event("run-started", workers=profile.workers, open=graph.total - graph.finished)
     try:
         driver.run()
@@ -71,7 +77,21 @@ def run_local(
     if not profile.keep_artefacts:
         driver.store.remove_all()  # what a killed run left behind
     ledger.event("run-finished")
-    return graph.results
+
+
+class _Reading:
+    """Outcomes so far, and what they leave without purpose."""
+
+    def __init__(self, stopper: Stopper, marks: dict[str, bytes]) -> None:
+        self.stopper, self._marks = stopper, marks
+        self._marker = Marker(stopper.plan)
+
+    def enter(self, result: TrialResult) -> list[str]:
+        """Trials that are needless now."""
+        if not result.rows:
+            return []
+        self._marks.update(self._marker.of([result]))
+        return self.stopper.needless(result.trial)
 
 
 class _Driver:
@@ -79,14 +99,16 @@ class _Driver:
         self,
         ledger: Ledger,
         graph: TrialGraph,
+        reading: _Reading,
         spec_folder: Path,
         profile: LocalProfile,
-        observer: Observer,
+        observer: Observer | None,
     ) -> None:
         self.ledger = ledger
         self.graph = graph
+        self.reading = reading
         self.profile = profile
-        self.observer = observer
+        self.observer = observer or _Silent()
         self.answers: queue.Queue[Answer] = queue.Queue()
         self.store = ArtefactStore(ledger.folder / "artefacts")
         self.lost: Counter[str] = Counter()
@@ -166,7 +188,8 @@ class _Driver:
 
     def _record(self, result: TrialResult, attempt: Attempt) -> None:
         self.ledger.record(result, attempt)
-        self.graph.finish(result.model_copy(update={"generations": ()}))
+        self.graph.finish(result.model_copy(update={"generations": (), "rows": ()}))
+        self.graph.drop(self.reading.enter(result))
         if not self.profile.keep_artefacts:
             self._remove_read_artefacts()
 

@@ -1,0 +1,141 @@
+"""Rules of admissibility that only a run can break; those of the design are in `_design_rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from threatspec.claims._bounds import distinct_operands
+from threatspec.claims._case import Case, Series
+from threatspec.claims._evidence import CellEvidence, CellState
+from threatspec.claims._words import listed, plural
+from threatspec.records import Arm, Realised, claim_digests
+
+__all__ = ["Breach", "run_breaches"]
+
+Breach = tuple[str, str]
+"""Code of a rule, and what breaks it."""
+_MOST_MISSING = 0.05
+
+
+def run_breaches(case: Case) -> tuple[Breach, ...]:
+    """Everything that a run did not do as the rules ask."""
+    return (
+        *(("TS-R1", says) for says in _copied_training(case)),
+        *(("TS-R1c", says) for says in _reused_seeds(case)),
+        *(("TS-R2b", says) for says in _unrecorded(case)),
+        *(("TS-R5c", says) for says in _unaudited(case)),
+        *(("TS-R5d", says) for says in _mixed(case)),
+        *(("TS-R5e", says) for says in _missing(case)),
+        *(("TS-R8c", says) for says in _changed(case)),
+    )
+
+
+def _copied_training(case: Case) -> Iterator[str]:
+    """Replicates that trained alike to the last digit are one replicate, whatever their seeds."""
+    for series in case.needed:
+        runs = [_fingerprint(case.evidence(cell)) for cell in series.cells]
+        done = [run for run in runs if run]
+        if len(set(done)) < len(done):
+            yield (
+                f"{len(done)} replicates of {series.procedure.name} trained in only "
+                f"{plural(len(set(done)), 'different way')}: their seeds change nothing"
+            )
+
+
+def _fingerprint(cell: CellEvidence) -> tuple[object, ...]:
+    return tuple(_curve(run) for run in cell.realised)
+
+
+def _curve(run: Realised) -> tuple[object, ...]:
+    return run.loss, run.grad_norm, run.weight_delta, run.probe_before, run.probe_after
+
+
+def _reused_seeds(case: Case) -> Iterator[str]:
+    copies = [c for c in case.cells if c.state is CellState.INVALID]
+    if copies:
+        names = listed(dict.fromkeys(f"{c.procedure} (replicate {c.replicate})" for c in copies))
+        yield f"{names} used a seed again that another replicate had used"
+
+
+def _unrecorded(case: Case) -> Iterator[str]:
+    for series in case.needed:
+        short = [cell for cell in series.cells if _torn(case.evidence(cell))]
+        if short:
+            yield (
+                f"what training really did is not recorded step by step in "
+                f"{plural(len(short), 'cell')} of {series.procedure.name}"
+            )
+
+
+def _torn(cell: CellEvidence) -> bool:
+    return any(
+        not (run.steps == len(run.lr) == len(run.loss) == len(run.loss_tokens))
+        for run in cell.realised
+    )
+
+
+def _unaudited(case: Case) -> Iterator[str]:
+    view = case.view
+    if view.claim.about == "label":
+        return
+    for name in dict.fromkeys(o.measure for o in distinct_operands(view.holds) if not o.arm):
+        if view.evidence.plan.measures[name].exact:
+            continue
+        families = dict.fromkeys(s.procedure.attack for s in case.needed if _blind(case, s, name))
+        if families:
+            judge = view.evidence.plan.measures[name].judge.get("use")
+            yield (
+                f"how the judge {judge} of {name} errs on replies to {listed(families)} is not "
+                "known: nobody labelled them, and no calibration is for them"
+            )
+
+
+def _blind(case: Case, series: Series, measure: str) -> bool:
+    return any(
+        case.view.error(measure, case.evidence(cell), Arm.DEFENDED) is None for cell in series.cells
+    )
+
+
+def _mixed(case: Case) -> Iterator[str]:
+    """Trials must ask and judge what their measure says."""
+    plan = case.view.evidence.plan
+    for cell in case.needed_cells:
+        for name, trials in cell.cell.measures.items():
+            measure = plan.measures[name]
+            wanted = (measure.benchmark, measure.split, measure.judge, measure.span)
+            found = [plan.trials[trial].work for trial in trials if trial in plan.trials]
+            keys = ("benchmark", "split", "judge", "span")
+            if any(tuple(work.get(key) for key in keys) != wanted for work in found):
+                yield f"rows of {name} in {cell.cell.id} were not judged as the measure says"
+                return
+
+
+def _missing(case: Case) -> Iterator[str]:
+    names = dict.fromkeys(o.reading for o in distinct_operands(case.view.holds) if not o.arm)
+    worst = [
+        (reading.tally.unknown / reading.tally.units, series.procedure.name, reading)
+        for series in case.needed
+        for cell in series.cells
+        if cell.state in {CellState.DONE, CellState.ERROR}
+        for reading in cell.readings
+        if reading.measure in names and reading.tally.units
+    ]
+    share, procedure, reading = max(worst, key=lambda entry: entry[0], default=(0.0, "", None))
+    if reading is not None and share > _MOST_MISSING:
+        yield (
+            f"{reading.tally.unknown} of {reading.tally.units} units of {reading.measure} have no "
+            f"answer under {procedure} ({share:.0%}; at most {_MOST_MISSING:.0%})"
+        )
+
+
+def _changed(case: Case) -> Iterator[str]:
+    evidence, registered = case.view.evidence, case.view.evidence.registration
+    if not registered.plan:
+        return
+    name = case.view.planned.id
+    if registered.claims.get(name) != claim_digests(evidence.plan)[name]:
+        yield "the claim is not the one that was registered before the run"
+    elif registered.plan != evidence.plan.id:
+        yield "the plan is not the one that was registered before the run"
+    elif registered.first_row_at and registered.frozen_at > registered.first_row_at:
+        yield "the plan was registered after the first prompts had been read"

@@ -1,0 +1,229 @@
+"""One claim's place in a campaign: how far each cell is read, and what was counted for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from threatspec.claims._bounds import (
+    Lookup,
+    broken_at,
+    evaluate,
+    least_refutation_p,
+    least_support_p,
+    refutation_p,
+    support_p,
+)
+from threatspec.claims._evidence import CellEvidence, CellState, Evidence
+from threatspec.claims._judge_error import Audit
+from threatspec.claims._models import Truth
+from threatspec.claims._tally import Basis, Tally
+from threatspec.records import Arm, PlannedClaim, Procedure, Stream
+from threatspec.schema import Calibration, Claim, Operand, Predicate, parse_predicate
+from threatspec.statistics import replicate_alpha
+
+__all__ = ["NO_ATTACK", "View"]
+
+NO_ATTACK = "none"
+"""Family of replies of an untouched subject."""
+
+
+@dataclass(frozen=True)
+class View:
+    """The evidence of a campaign from the place of one claim.
+
+    A cell that is read until it is settled is seen as it stood at the first look that settled it
+    for this claim; rows after that are not read, so that any order of work gives one verdict.
+    """
+
+    evidence: Evidence
+    planned: PlannedClaim
+
+    @property
+    def claim(self) -> Claim:
+        """What is claimed."""
+        return self.planned.claim
+
+    @property
+    def alpha(self) -> float:
+        """Chance of error allowed to support, and to refutation."""
+        return 1 - self.claim.confidence
+
+    @property
+    def support_alpha(self) -> float:
+        """Level at which one cell is within its bound; a share of seeds needs its own half."""
+        return self.alpha / 2 if self.claim.seeds.rule == "quantile" else self.alpha
+
+    @cached_property
+    def holds(self) -> Predicate:
+        """What must be true on every attacked cell."""
+        return parse_predicate(self.claim.holds)
+
+    @cached_property
+    def counts_if(self) -> Predicate | None:
+        """What must be true of a cell for it to count."""
+        return self.claim.predicate("counts_if")
+
+    @property
+    def has_control(self) -> bool:
+        """Whether the subject declares a control."""
+        return Arm.CONTROL in self.planned.untouched
+
+    @cached_property
+    def procedures(self) -> dict[str, Procedure]:
+        """Procedures of the claim by id, in the order of the plan."""
+        cells = self.evidence.plan.cells
+        found = [cells[name].procedure for name in self.planned.attacked.get(Arm.DEFENDED, ())]
+        return {name: self.evidence.plan.procedures[name] for name in dict.fromkeys(found)}
+
+    def attacked(self, arm: Arm, procedure: str | None = None) -> tuple[CellEvidence, ...]:
+        """Attacked cells of an arm, each once; of one procedure if it is given."""
+        cells = self.evidence.plan.cells
+        return tuple(
+            self.cell(name, arm)
+            for name in dict.fromkeys(self.planned.attacked.get(arm, ()))
+            if procedure in {None, cells[name].procedure}
+        )
+
+    def cell(self, name: str, arm: Arm) -> CellEvidence:
+        """An attacked cell as far as this claim reads it."""
+        known = self._read.get((name, arm))
+        if known is None:
+            looks = self.evidence.read(name)
+            settled = (cell for cell in looks[:-1] if self.settled(cell, arm))
+            known = next(settled, looks[-1])
+            if name in self._copies:
+                known = replace(known, state=CellState.INVALID, code="TS-R1c")
+            self._read[name, arm] = known
+        return known
+
+    @cached_property
+    def _copies(self) -> frozenset[str]:
+        """Cells that use a seed which an earlier replicate of the same attack has used."""
+        found: set[str] = set()
+        for names in self.planned.attacked.values():
+            seen: set[tuple[str, Stream, int]] = set()
+            for cell in (self.evidence.plan.cells[name] for name in dict.fromkeys(names)):
+                own = {(cell.procedure, *seed) for seed in cell.seeds.items()}
+                if own & seen:
+                    found.add(cell.id)
+                seen |= own
+        return frozenset(found)
+
+    @cached_property
+    def _read(self) -> dict[tuple[str, Arm], CellEvidence]:
+        return {}
+
+    def untouched(self, arm: Arm) -> CellEvidence | None:
+        """The cell of an arm as it is."""
+        name = self.planned.untouched.get(arm)
+        return self.evidence.cells[name] if name else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned cell was run as far as this claim reads it."""
+        attacked = (cell for arm in self.planned.attacked for cell in self.attacked(arm))
+        bare = (cell for arm in self.planned.untouched if (cell := self.untouched(arm)))
+        return all(cell.state is not CellState.NOT_RUN for cell in (*bare, *attacked))
+
+    # when to stop reading
+
+    def settled(self, cell: CellEvidence, arm: Arm) -> bool:
+        """Whether nothing that is still to be read can change what this cell says."""
+        whole = self.claim.population == "benchmark" or self.claim.seeds.rule == "mean"
+        if whole or not cell.usable:
+            return False
+        counts = self.counts(cell, arm)
+        if counts is not Truth.TRUE:
+            return counts is Truth.FALSE
+        lookup = self.lookup(cell, arm)
+        if self.stands(evaluate(self.holds, lookup, self.support_alpha)) is Truth.TRUE:
+            return True
+        return self._broken(lookup, self._break_alpha(cell, arm))
+
+    def _broken(self, lookup: Lookup, alpha: float) -> bool:
+        if self.some:
+            return evaluate(self.holds, lookup, alpha) is Truth.TRUE
+        return broken_at(self.holds, lookup, alpha)
+
+    def _break_alpha(self, cell: CellEvidence, arm: Arm) -> float:
+        """Level at which a cell is broken whatever others say: the first step of Holm."""
+        if arm is Arm.DEFENDED and self.claim.seeds.rule == "quantile":
+            return replicate_alpha(self.alpha / len(self.procedures))
+        return self.alpha / self._family(cell, arm)
+
+    def _family(self, cell: CellEvidence, arm: Arm) -> int:
+        names = dict.fromkeys(self.planned.attacked.get(arm, ()))
+        if arm is Arm.DEFENDED:
+            return len(self.procedures) if self.some else len(names)
+        cells, own = self.evidence.plan.cells, cell.cell.procedure
+        return sum(cells[name].procedure == own for name in names)
+
+    # what was counted
+
+    def lookup(self, cell: CellEvidence, arm: Arm) -> Lookup:
+        """What was counted for an operand of a predicate that is read on `cell`."""
+        places = {
+            "": (cell, arm),
+            "before": (self.untouched(arm), arm),
+            "undefended": (self.untouched(Arm.UNDEFENDED), Arm.UNDEFENDED),
+            "control": (self.untouched(Arm.CONTROL), Arm.CONTROL),
+        }
+
+        def find(operand: Operand) -> Tally | None:
+            place, own = places[operand.arm]
+            return self.tally(place, operand.reading, own) if place else None
+
+        return find
+
+    def tally(self, cell: CellEvidence, reading: str, arm: Arm) -> Tally:
+        """A tally of a cell as this claim understands it."""
+        _, units = self.evidence.plan.size(reading)
+        found = cell.tallies.get(reading) or Tally(units=units, yes=0, unknown=units)
+        changes: dict[str, Any] = {}
+        if self.claim.population == "benchmark":
+            changes["basis"] = Basis.ENUMERATED
+        if error := self.error(reading.partition("[")[0], cell, arm):
+            changes["error"] = error
+        return found.model_copy(update=changes) if changes else found
+
+    def error(self, measure: str, cell: CellEvidence, arm: Arm) -> Audit | Calibration | None:
+        """What is known of how the judge errs on a cell's replies; labels first."""
+        planned = self.evidence.plan.measures.get(measure)
+        if planned is None or planned.exact or self.claim.about == "label":
+            return None
+        procedure = self.evidence.plan.procedures.get(cell.cell.procedure)
+        family = procedure.attack if procedure else NO_ATTACK
+        audit = self.evidence.audits.get((measure, family, arm))
+        known = (c for c in planned.calibration if c.family == family)
+        return audit or next(known, None)
+
+    @property
+    def some(self) -> bool:
+        """Whether one attack that reaches `holds` is enough (`for: some`).
+
+        Then everything is mirrored: an attack *breaks* a subject where `holds` is established on
+        it, and the universal side is that `holds` is false everywhere.
+        """
+        return self.claim.quantifier == "some"
+
+    def stands(self, holds: Truth) -> Truth:
+        """Whether a subject withstood, given what is known of `holds` on it."""
+        if not self.some or holds is Truth.UNDECIDED:
+            return holds
+        return Truth.FALSE if holds is Truth.TRUE else Truth.TRUE
+
+    def break_p(self, lookup: Lookup) -> float:
+        """Exact p-value of "this cell is broken"."""
+        return (support_p if self.some else refutation_p)(self.holds, lookup)
+
+    def least_break_p(self, lookup: Lookup) -> float:
+        """The same if everything unknown turned out in the attack's favour."""
+        return (least_support_p if self.some else least_refutation_p)(self.holds, lookup)
+
+    def counts(self, cell: CellEvidence, arm: Arm) -> Truth:
+        """`counts_if` on a cell; TRUE where the claim has none."""
+        if self.counts_if is None:
+            return Truth.TRUE
+        return evaluate(self.counts_if, self.lookup(cell, arm), self.alpha)
