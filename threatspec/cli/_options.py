@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 __all__ = [
+    "accept_waivers_option",
+    "exhaustive_option",
     "exit_zero_option",
     "file_options",
     "html_option",
@@ -63,4 +65,10 @@ runner_option: Decorator = click.option(
 )
 exit_zero_option: Decorator = click.option(
     "--exit-zero", is_flag=True, help="End with 0 whatever the verdicts are (errors excepted)."
+)
+accept_waivers_option: Decorator = click.option(
+    "--accept-waivers", is_flag=True, help="End with 0 where a claim is supported with waivers."
+)
+exhaustive_option: Decorator = click.option(
+    "--exhaustive", is_flag=True, help="Read every prompt of every cell, also of settled ones."
 )

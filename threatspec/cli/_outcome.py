@@ -15,7 +15,7 @@ from threatspec.claims import exit_code
 from threatspec.cli._formats import append_summary, require_one_output, write_files
 from threatspec.cli._streams import unread_is_no_failure
 from threatspec.loading import LoadedSpec
-from threatspec.records import Ledger, Plan
+from threatspec.records import Execution, Ledger, Plan
 from threatspec.reports import (
     Details,
     collect,
@@ -52,15 +52,20 @@ def terminal(*, stderr: bool = False) -> Console:
 
 
 def announce(
-    spec: LoadedSpec, as_json: bool, *, out: Path | None = None, runner: str = "local"
+    spec: LoadedSpec,
+    as_json: bool,
+    *,
+    out: Path | None = None,
+    runner: str = "local",
+    execution: Execution | None = None,
 ) -> None:
     """Say on standard error what is about to run; nothing with `--json`. Raises SpecErrors."""
     if as_json:
         return
-    plan = api.plan(spec)
+    plan = api.plan(spec, execution=execution)
     found = forecast(plan)
     claims = ", ".join(planned.id for planned in plan.claims)
-    size = f"{found.cells} cells, {found.trials} trials"
+    size = f"{found.cells} cells, at most {found.trials} trials"
     facts = [
         ("claims", claims),
         ("plan", f"{size}, {spend_words(found.spend)} predicted for the attacks"),
@@ -77,6 +82,7 @@ def finish(
     html: Path | None,
     as_json: bool,
     exit_zero: bool,
+    accept_waivers: bool = False,
     full: bool = False,
     files: Mapping[str, Path] | None = None,
     summary: Path | None = None,
@@ -94,7 +100,7 @@ def finish(
     write_files(wanted, evidence, verdict, details, quiet=as_json or piped)
     if summary:
         append_summary(summary, evidence, verdict)
-    return 0 if exit_zero else int(exit_code(verdict))
+    return 0 if exit_zero else int(exit_code(verdict, accept_waivers=accept_waivers))
 
 
 def _details(outcome: api.Outcome) -> Details:

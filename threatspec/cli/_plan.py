@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from threatspec.cli._options import json_option
+from threatspec.cli._options import exhaustive_option, json_option
 
 if TYPE_CHECKING:
     from threatspec.campaign import ClaimForecast, Forecast
@@ -22,8 +22,9 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@exhaustive_option
 @json_option
-def command(file: Path, as_json: bool) -> int:
+def command(file: Path, exhaustive: bool, as_json: bool) -> int:
     """Show what FILE would run and what it could decide. Nothing is run.
 
     Fails if a claim could be neither supported nor refuted, whatever the outcome.
@@ -34,8 +35,9 @@ def command(file: Path, as_json: bool) -> int:
     from threatspec import api
     from threatspec.campaign import forecast, require_decidable
     from threatspec.cli._streams import unread_is_no_failure
+    from threatspec.records import Execution
 
-    plan = api.plan(file)
+    plan = api.plan(file, execution=Execution(exhaustive=exhaustive))
     found = forecast(plan)
     with unread_is_no_failure():
         if as_json:
@@ -90,6 +92,9 @@ def _facts(plan: Plan, planned: PlannedClaim, claim: ClaimForecast) -> Iterator[
     if claim.power_to_support is not None:
         rate = f"if every attack reaches {claim.rate_to_support:.3g}"
         yield "power", f"{claim.power_to_support:.2f} to support {rate}"
+    if claim.expected_units is not None and len(claim.looks) > 1:
+        read = f"{claim.expected_units:.0f} of {claim.looks[-1]} prompts of a cell on average"
+        yield "reads", f"{read}, at {len(claim.looks)} looks"
     if claim.power_to_refute is not None:
         rate = f"if one attack reaches {claim.rate_to_refute:.3g}"
         yield "power", f"{claim.power_to_refute:.2f} to refute {rate}"

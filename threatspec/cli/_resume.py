@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from threatspec.cli._options import exit_zero_option, html_option, json_option, runner_option
+from threatspec.cli._options import (
+    accept_waivers_option,
+    exit_zero_option,
+    html_option,
+    json_option,
+    runner_option,
+)
 
 __all__ = ["command"]
 
@@ -16,9 +22,15 @@ __all__ = ["command"]
 @runner_option
 @html_option
 @json_option
+@accept_waivers_option
 @exit_zero_option
 def command(
-    folder: Path, runner: str | None, html: Path | None, as_json: bool, exit_zero: bool
+    folder: Path,
+    runner: str | None,
+    html: Path | None,
+    as_json: bool,
+    accept_waivers: bool,
+    exit_zero: bool,
 ) -> int:
     """Go on with the campaign in results FOLDER; nothing that has a result runs again.
 
@@ -33,4 +45,6 @@ def command(
 
     require_one_output({"html": html} if html else {}, as_json)
     outcome = resume(folder, runner=settings(folder, runner=runner).runner, observer=observer())
-    return finish(outcome, html=html, as_json=as_json, exit_zero=exit_zero)
+    return finish(
+        outcome, html=html, as_json=as_json, exit_zero=exit_zero, accept_waivers=accept_waivers
+    )

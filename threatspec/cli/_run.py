@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from threatspec.cli._options import exit_zero_option, html_option, json_option, runner_option
+from threatspec.cli._options import (
+    accept_waivers_option,
+    exhaustive_option,
+    exit_zero_option,
+    html_option,
+    json_option,
+    runner_option,
+)
 
 __all__ = ["command"]
 
@@ -19,20 +26,26 @@ __all__ = ["command"]
     help="Results folder [default: runs/<file stem>].",
 )
 @runner_option
+@exhaustive_option
 @html_option
 @json_option
+@accept_waivers_option
 @exit_zero_option
 def command(
     file: Path,
     out: Path | None,
     runner: str | None,
+    exhaustive: bool,
     html: Path | None,
     as_json: bool,
+    accept_waivers: bool,
     exit_zero: bool,
 ) -> int:
     """Run the campaign of FILE and answer its claims.
 
-    Goes on where an interrupted run of the same plan stopped. A finished campaign is not run again.
+    Every attacked cell is read until it is settled, at looks that the plan fixes; an answer is as
+    sure as with all prompts. Goes on where an interrupted run of the same plan stopped. A finished
+    campaign is not run again.
 
     \b
     threatspec run claims/quickstart.yaml
@@ -43,10 +56,14 @@ def command(
     from threatspec.cli._outcome import announce, finish
     from threatspec.cli._progress import observer
     from threatspec.cli._settings import settings
+    from threatspec.records import Execution
 
     require_one_output({"html": html} if html else {}, as_json)
     chosen = settings(file, out=out, runner=runner)
     spec = load(file)
-    announce(spec, as_json, out=chosen.out, runner=chosen.runner)
-    outcome = run(spec, out=chosen.out, runner=chosen.runner, observer=observer())
-    return finish(outcome, html=html, as_json=as_json, exit_zero=exit_zero)
+    how = Execution(exhaustive=exhaustive)
+    announce(spec, as_json, out=chosen.out, runner=chosen.runner, execution=how)
+    outcome = run(spec, out=chosen.out, runner=chosen.runner, observer=observer(), execution=how)
+    return finish(
+        outcome, html=html, as_json=as_json, exit_zero=exit_zero, accept_waivers=accept_waivers
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from threatspec.cli._options import json_option
-from threatspec.cli._show_data import judged, show_json
+from threatspec.cli._show_data import judged, outcomes, show_json
 from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
 from threatspec.records import Cell, Ledger, TrialResult
 
@@ -75,8 +75,10 @@ def _cell(ledger: Ledger, cell: Cell) -> Iterator[str]:
         yield f"  config {procedure.config}"
     if cell.attack:
         yield from _attack(results.get(cell.attack))
-    for measure, trial in cell.measures.items():
-        yield from _measure(measure, results.get(trial))
+    for measure in cell.measures:
+        counts = outcomes(ledger, cell, measure)
+        shown = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+        yield f"  {measure}: {shown or 'not read'}"
 
 
 def _attack(result: TrialResult | None) -> Iterator[str]:
@@ -94,17 +96,6 @@ def _attack(result: TrialResult | None) -> Iterator[str]:
             f"{min(done.lr):g} to {max(done.lr):g}, loss {done.probe_before:.4g} -> "
             f"{done.probe_after:.4g}, weights moved by {done.weight_delta:.4g} (L2)"
         )
-
-
-def _measure(name: str, result: TrialResult | None) -> Iterator[str]:
-    if result is None:
-        yield f"  {name}: not run"
-        return
-    counts: dict[str, int] = {}
-    for row in result.rows:
-        counts[row.outcome.value] = counts.get(row.outcome.value, 0) + 1
-    shown = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))
-    yield f"  {name}: {result.status.value}, {shown or result.message}"
 
 
 def _transcript(ledger: Ledger, cell: Cell, prompt: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from threatspec.errors import ExitCode, ThreatspecError
 from threatspec.records import Cell, Generation, Ledger, Row, TrialResult
 
-__all__ = ["judged", "show_json"]
+__all__ = ["judged", "outcomes", "show_json"]
 
 Judged = tuple[str, Generation, Row]
 """Name of a measure, the reply that was judged, and how."""
@@ -36,14 +36,13 @@ def judged(ledger: Ledger, cell: Cell, prompt: str) -> list[Judged]:
     Raises ThreatspecError TS-UNKNOWN-CELL if the cell has no such prompt, TS-RECORDS if the reply
     is lost.
     """
-    results = ledger.results()
     found: list[Judged] = []
-    for measure, trial in cell.measures.items():
-        result = results.get(trial)
-        row = next((r for r in result.rows if r.item == prompt), None) if result else None
-        if row is not None:
-            [asked] = ledger.plan.trials[trial].needs
-            found.append((measure, _reply(ledger, asked, prompt), row))
+    for measure, trials in cell.measures.items():
+        for trial in trials:
+            row = next((r for r in ledger.rows(trial) if r.item == prompt), None)
+            if row is not None:
+                [asked] = ledger.plan.trials[trial].needs
+                found.append((measure, _reply(ledger, asked, prompt), row))
     if not found:
         text = f"{cell.id} must have a judged prompt {prompt!r}, but has none"
         raise ThreatspecError("TS-UNKNOWN-CELL", text, exit_code=ExitCode.USAGE)
@@ -77,7 +76,7 @@ def _cell(ledger: Ledger, cell: Cell) -> dict[str, Any]:
         "seeds": {stream.value: seed for stream, seed in cell.seeds.items()},
         "config": procedure.config if procedure else {},
         "attack": _attack(attack),
-        "measures": {name: _measure(results.get(t)) for name, t in cell.measures.items()},
+        "measures": {name: outcomes(ledger, cell, name) for name in cell.measures},
     }
 
 
@@ -88,8 +87,7 @@ def _attack(result: TrialResult | None) -> dict[str, Any] | None:
     return result.model_dump(mode="json", include=fields)
 
 
-def _measure(result: TrialResult | None) -> dict[str, Any] | None:
-    if result is None:
-        return None
-    counts = Counter(row.outcome.value for row in result.rows)
-    return {"status": result.status.value, "outcomes": dict(sorted(counts.items()))}
+def outcomes(ledger: Ledger, cell: Cell, measure: str) -> dict[str, int]:
+    """How often each outcome was read, as far as the cell was read; without any row it is empty."""
+    trials = cell.measures[measure]
+    return dict(sorted(Counter(r.outcome.value for t in trials for r in ledger.rows(t)).items()))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from threatspec.cli._options import exit_zero_option, json_option
+from threatspec.cli._options import accept_waivers_option, exit_zero_option, json_option
 
 __all__ = ["command"]
 
@@ -14,8 +14,9 @@ __all__ = ["command"]
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @json_option
+@accept_waivers_option
 @exit_zero_option
-def command(folder: Path, as_json: bool, exit_zero: bool) -> int:
+def command(folder: Path, as_json: bool, accept_waivers: bool, exit_zero: bool) -> int:
     """Answer the claims of results FOLDER again, from its records alone.
 
     \b
@@ -28,4 +29,6 @@ def command(folder: Path, as_json: bool, exit_zero: bool) -> int:
 
     found = evidence(folder)
     outcome = Outcome(folder, found, decide(found))
-    return finish(outcome, html=None, as_json=as_json, exit_zero=exit_zero)
+    return finish(
+        outcome, html=None, as_json=as_json, exit_zero=exit_zero, accept_waivers=accept_waivers
+    )

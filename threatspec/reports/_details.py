@@ -20,7 +20,6 @@ from threatspec.records import (
     Outcome,
     PlannedClaim,
     Row,
-    TrialResult,
 )
 from threatspec.reports._predicates import breaking_outcome, own_measure
 from threatspec.reports._visible import shortened
@@ -106,7 +105,7 @@ class _Reader:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.plan = ledger.plan
-        self.results: dict[str, TrialResult] = ledger.results()
+        self._known: dict[str, tuple[Row, ...]] = {}
 
     # transcripts
 
@@ -173,12 +172,17 @@ class _Reader:
         }
 
     def _rows(self, cell: Cell, measure: str) -> tuple[Row, ...]:
-        result = self.results.get(cell.measures.get(measure, ""))
-        return result.rows if result else ()
+        trials = cell.measures.get(measure, ())
+        return tuple(row for trial in trials for row in self._of_trial(trial))
+
+    def _of_trial(self, trial: str) -> tuple[Row, ...]:
+        if trial not in self._known:
+            self._known[trial] = self.ledger.rows(trial)
+        return self._known[trial]
 
     def _replies(self, cell: Cell, measure: str) -> tuple[Generation, ...]:
-        needs = self.plan.trials[cell.measures[measure]].needs
-        return self.ledger.generations(needs[0])
+        asked = (self.plan.trials[trial].needs[0] for trial in cell.measures[measure])
+        return tuple(reply for trial in asked for reply in self.ledger.generations(trial))
 
     # disagreements
 
@@ -191,8 +195,11 @@ class _Reader:
                     yield found
 
     def _compare(self, cell: Cell, first: str, second: str) -> Disagreement | None:
-        trials = [self.plan.trials[cell.measures[name]] for name in (first, second)]
-        if trials[0].needs != trials[1].needs:
+        asked = [
+            [self.plan.trials[trial].needs for trial in cell.measures[name]]
+            for name in (first, second)
+        ]
+        if asked[0] != asked[1]:
             return None
         one, other = (_yes_by_item(self._rows(cell, name)) for name in (first, second))
         both = one.keys() & other.keys()
