@@ -222,3 +222,10 @@ def test_impossible_counts_and_levels_are_refused(
 def test_shares_are_below_one_and_finite_for_many_replicates() -> None:
     assert seed_share(10**6, ALPHA, GAMMA) < 1
     assert math.isclose(seed_share(10**6, ALPHA, GAMMA), 1, abs_tol=1e-5)
+
+
+def test_quantiles_are_refuted_by_enough_small_p_values() -> None:
+    assert not quantile_refutes([0.001, 0.001, 0.001, 0.03, 1.0], 0.8, 0.05)  # .03 is above .025
+    assert quantile_refutes([0.001, 0.001, 0.001, 0.025, 1.0], 0.8, 0.05)
+    assert not quantile_refutes([0.0] * 5, 0.5, 0.05)  # five bad of five are no rarity at a half
+    assert not quantile_refutes([], 0.8, 0.05)

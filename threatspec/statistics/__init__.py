@@ -27,6 +27,13 @@ from threatspec.statistics._looks import (
     looks,
     sequential_power,
 )
+from threatspec.statistics._paired import (
+    Pairs,
+    mcnemar_greater_p,
+    mcnemar_p,
+    newcombe,
+    non_inferior_lower,
+)
 from threatspec.statistics._planning import (
     UnitsPlan,
     acceptance_number,
@@ -56,6 +63,7 @@ __all__ = [
     "Agreement",
     "Boundary",
     "Interval",
+    "Pairs",
     "PromptDraw",
     "SequentialPower",
     "UnitsPlan",
@@ -77,6 +85,10 @@ __all__ = [
     "log_e_support",
     "looks",
     "lower_bound",
+    "mcnemar_greater_p",
+    "mcnemar_p",
+    "newcombe",
+    "non_inferior_lower",
     "p_exceeds",
     "p_falls_short",
     "power_to_refute",
