@@ -79,6 +79,7 @@ CODES: dict[str, str] = {
     "TS-DESCRIBED-ONLY": "something is only described, and nothing here runs it",
     "TS-MODEL-MISSING": "a model is not there",
     "TS-UNDECIDABLE": "no outcome of the plan could support or refute the claim",
+    "TS-WAIVER": "a waiver that answers no rule",
     # rules of admissibility
     "TS-R0": "rule: the attack acts",
     "TS-R0b": "rule: the planned budget is spent",

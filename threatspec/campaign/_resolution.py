@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from threatspec.campaign._claim_answers import check_answers
+from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolve import Resolved, Resolver
 from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.loading import LoadedSpec
 from threatspec.measures import Benchmark
-from threatspec.records import Arm, Spend
+from threatspec.records import Arm, Overlap, Spend
 from threatspec.schema import Adversary, Claim, Spec, Subject, operands, parse_predicate
 from threatspec.subjects import SubjectCard, check_reference, describe
 
@@ -25,6 +27,8 @@ class Resolution:
     resolver: Resolver
     attacks: dict[str, list[Resolved]] = field(default_factory=dict)
     cards: dict[str, SubjectCard] = field(default_factory=dict)
+    overlaps: tuple[Overlap, ...] | None = None
+    """Between prompts that are measured and rows; see `threatspec.campaign._overlap`."""
 
     @property
     def spec(self) -> Spec:
@@ -33,7 +37,7 @@ class Resolution:
 
     @property
     def benchmarks(self) -> dict[str, Benchmark]:
-        """Benchmark by name of the measure."""
+        """Benchmark by name of the measure; none where it is only described."""
         return self.resolver.benchmarks
 
     def subjects(self, claim: Claim) -> dict[str, Subject]:
@@ -55,7 +59,7 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
 
     Weights of a model that does not ship with the program may be absent for a static check.
     """
-    found = Resolution(loaded, Resolver(loaded))
+    found = Resolution(loaded, Resolver(loaded, runs=models_must_exist))
     _ = found.benchmarks
     _attacks(found)
     for name, subject in loaded.spec.all_subjects.items():
@@ -65,6 +69,9 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
         _answers(found)
         _slices(found)
         _budgets(found)
+    if not found.resolver.problems:
+        check_answers(found)
+        _disjoint(found)
     found.resolver.finish()
     return found
 
@@ -139,6 +146,8 @@ def _slices(found: Resolution) -> None:
 
 
 def _slice(found: Resolution, measure: str, wanted: str, place: Place) -> None:
+    if measure not in found.benchmarks:
+        return
     used = found.spec.measures[measure]
     items = found.benchmarks[measure].items(used.split)
     known = sorted({f"{k}={v}" for item in items for k, v in item.all_slices.items()})
@@ -150,7 +159,8 @@ def _slice(found: Resolution, measure: str, wanted: str, place: Place) -> None:
 def _answers(found: Resolution) -> None:
     """Attacks that write the start of an answer need benchmarks that know one; others are left."""
     for name, measure in found.spec.measures.items():
-        if all(item.answer for item in found.benchmarks[name].items(measure.split)):
+        known = found.benchmarks.get(name)
+        if known is None or all(item.answer for item in known.items(measure.split)):
             continue
         for claim in found.spec.claims:
             for resolved, place in _entries(found, claim):
@@ -175,6 +185,20 @@ def _budgets(found: Resolution) -> None:
             elif over:
                 found.attacks[name].remove(resolved)
         _require_attacks(found, name)
+
+
+def _disjoint(found: Resolution) -> None:
+    """Rows that repeat what is measured would be learned by heart, which shows no attack."""
+    measured = {f"{m.benchmark}#{m.split}" for m in found.spec.measures.values()}
+    shared = {o.right: o for o in overlaps(found) if o.left in measured and o.equal}
+    for name in dict.fromkeys(claim.against for claim in found.spec.claims):
+        for role, source in found.spec.adversaries[name].data.items():
+            if source.source in shared:
+                one = shared[source.source]
+                text = "rows must not be prompts that a measure reads, but "
+                text += f"{one.equal} of {one.prompts} prompts of {one.left} stand among them"
+                place = ("adversaries", name, "data", role.value, "from")
+                found.resolver.complain("TS-R7", text, *place)
 
 
 def _entries(found: Resolution, claim: Claim) -> list[tuple[Resolved, Place]]:

@@ -17,19 +17,22 @@ from threatspec.loading import (
     LoadedSpec,
     find_workspace,
     load_cards,
+    load_descriptions,
     load_user_cards,
     model_problems,
 )
-from threatspec.measures import JUDGES, Benchmark, benchmark
+from threatspec.measures import JUDGES, Benchmark, JudgeConfig, benchmark
 from threatspec.records import Stream
 from threatspec.resources import shipped
-from threatspec.schema import Adversary, AttackCard, DataRole, DataSource, Use
+from threatspec.schema import Adversary, AttackCard, DataRole, DataSource, DescriptionCard, Use
 from threatspec.training import TrainingRow
 
 __all__ = ["TRAINERS", "Resolved", "Resolver", "attack_cards"]
 
 TRAINERS = ("resident",)
 """Training back-ends that something here runs; the first is meant where none is named."""
+DESCRIBED_SPLITS = ("attack_train", "attack_dev", "safeguard_train")
+"""Splits of described benchmarks that rows may be stated to come from."""
 Place = tuple[str | int, ...]
 
 
@@ -82,6 +85,8 @@ class Resolver:
     """Looks things up for one spec and collects what is wrong."""
 
     loaded: LoadedSpec
+    runs: bool = False
+    """Whether the spec is to be run, for which a description is not enough."""
     problems: list[Problem] = field(default_factory=list)
     read: dict[str, tuple[TrainingRow, ...]] = field(default_factory=dict)
     """Rows by source: a file is read once per spec, and anew for the next."""
@@ -106,15 +111,43 @@ class Resolver:
             return attack_cards()
 
     @cached_property
+    def descriptions(self) -> dict[str, DescriptionCard]:
+        """Description cards of the claims file's workspace; read where a name is not known."""
+        try:
+            return load_descriptions(self.loaded.path)
+        except SpecErrors as errors:
+            self.problems += errors.problems
+            return {}
+
+    def describes(self, kind: str, name: str, *place: str | int) -> bool:
+        """Whether a name that nothing here runs is described, which is enough for a check."""
+        card = self.descriptions.get(name)
+        if card is None or card.kind != kind:
+            return False
+        if self.runs:
+            text = f"{name} is a description of a {kind}, and nothing here runs it; such a claim "
+            self.complain("TS-DESCRIBED-ONLY", f"{text}can be checked, not planned or run", *place)
+        return True
+
+    def known_benchmark(self, name: str) -> Benchmark | None:
+        """A benchmark that is there; None if there is none, or one that cannot be read."""
+        try:
+            return benchmark(name, self.loaded.folder)
+        except ThreatspecError:
+            return None
+
+    @cached_property
     def benchmarks(self) -> dict[str, Benchmark]:
         """Benchmark by name of the measure; judges are checked on the way."""
         found: dict[str, Benchmark] = {}
         for name, measure in self.loaded.spec.measures.items():
             self._judge(name)
+            place = ("measures", name, "benchmark")
             try:
                 found[name] = benchmark(measure.benchmark, self.loaded.folder)
             except ThreatspecError as error:
-                self.complain(error.code, error.message, "measures", name, "benchmark")
+                if not self.describes("benchmark", measure.benchmark, *place):
+                    self.complain(error.code, error.message, *place)
                 continue
             if not found[name].items(measure.split):
                 text = (
@@ -127,11 +160,13 @@ class Resolver:
         judge = self.loaded.spec.measures[name].judge
         settings = judge.model_dump(mode="json", exclude={"use"}, exclude_defaults=True)
         place = ("measures", name, "judge")
+        config = JudgeConfig
         try:
             config = JUDGES.get(judge.use).Config
         except ThreatspecError as error:
-            self.complain(error.code, error.message, *place)
-            return
+            if not self.describes("judge", judge.use, *place):
+                self.complain(error.code, error.message, *place)
+                return
         self.problems += model_problems(config, settings, self.loaded, place)[1]
 
     def rows(self, source: str) -> tuple[TrainingRow, ...]:
@@ -185,10 +220,11 @@ class Resolver:
         ]
 
     def _check_trainers(self, use: Use, place: Place) -> None:
-        for index, trainer in enumerate(use.trainer):
-            if trainer not in TRAINERS:
-                text = f"unknown trainer {trainer!r}{did_you_mean(trainer, TRAINERS)}"
-                self.complain("TS-UNKNOWN-TRAINER", text, *place, "trainer", index)
+        for index, name in enumerate(use.trainer):
+            at = (*place, "trainer", index)
+            if name not in TRAINERS and not self.describes("trainer", name, *at):
+                text = f"unknown trainer {name!r}{did_you_mean(name, TRAINERS)}"
+                self.complain("TS-UNKNOWN-TRAINER", text, *at)
 
     def _entry(self, use: Use, adversary: Adversary, place: Place) -> Resolved | None:
         card = self.cards.get(use.use)
@@ -246,37 +282,59 @@ class Resolver:
     def _check_data(self, name: str, adversary: Adversary) -> None:
         for role, source in adversary.data.items():
             place = ("adversaries", name, "data", role.value)
+            if self._is_described(source, place):
+                continue
             try:
                 count = len(self.rows(source.source))
             except ThreatspecError as error:
                 self.complain(error.code, error.message, *place, "from")
                 continue
-            read = [f"{m.benchmark}#{m.split}" for m in self.loaded.spec.measures.values()]
-            if source.source in read:
-                text = f"rows must not be prompts that a measure reads, but {source.source} is read"
-                self.complain("TS-DATA", text, *place, "from")
+            self._check_unread(source, place)
             if count < source.n:
                 text = f"{source.source} must hold at least {source.n} rows, but has {count}"
                 self.complain("TS-DATA", text, *place, "n")
             self._check_origin(source, place)
 
-    def _check_origin(self, source: DataSource, place: tuple[str, ...]) -> None:
+    def _check_unread(self, source: DataSource, place: Place) -> None:
+        read = [f"{m.benchmark}#{m.split}" for m in self.loaded.spec.measures.values()]
+        if source.source in read:
+            text = f"rows must not be prompts that a measure reads, but {source.source} is read"
+            self.complain("TS-DATA", text, *place, "from")
+
+    def _is_described(self, source: DataSource, place: Place) -> bool:
+        """Whether the rows are only described; what published attacks trained on may be stated."""
+        name, _, split = source.source.partition("#")
+        if self.known_benchmark(name) or not self.describes("benchmark", name, *place, "from"):
+            return False
+        if split not in DESCRIBED_SPLITS:
+            text = f"rows must come from one of the splits {', '.join(DESCRIBED_SPLITS)} "
+            text += f"(BENCHMARK#SPLIT), but got {source.source!r}"
+            self.complain("TS-DATA", text, *place, "from")
+        if source.hash is not None:
+            text = f"{name} is only described, so its hash cannot be compared"
+            self.complain("TS-DATA", text, *place, "hash")
+        self._check_unread(source, place)
+        self._compare("licence", name, source.licence, self.descriptions[name].licence, place)
+        return True
+
+    def _check_origin(self, source: DataSource, place: Place) -> None:
         """The rows must be those that the spec was written for."""
         name = source.source.partition("#")[0]
         found = benchmark(name, self.loaded.folder)
-        for key, wanted, got in (
-            ("hash", source.hash, found.digest),
-            ("licence", source.licence, found.licence),
-        ):
-            if wanted is not None and wanted != got:
-                text = f"the {key} of {name} must be {wanted!r} as the spec says, but is {got!r}"
-                self.complain("TS-DATA", text, *place, key)
+        self._compare("hash", name, source.hash, found.digest, place)
+        self._compare("licence", name, source.licence, found.licence, place)
+
+    def _compare(self, key: str, name: str, wanted: str | None, got: str, place: Place) -> None:
+        if wanted is not None and wanted != got:
+            text = f"the {key} of {name} must be {wanted!r} as the spec says, but is {got!r}"
+            self.complain("TS-DATA", text, *place, key)
 
     def data_card(self, data: dict[DataRole, dict[str, Any]]) -> DataCard | None:
-        """Size of the rows an attack will train on."""
-        if not data:
+        """Size of the rows an attack will train on; None if that is not known."""
+        sources = [entry["source"] for entry in data.values()]
+        if not sources or not all(self.known_benchmark(s.partition("#")[0]) for s in sources):
             return None
-        rows = [row for entry in data.values() for row in self.rows(entry["source"])]
+        rows = [row for source in sources for row in self.rows(source)]
         words = max(len(f"{row.prompt} {row.answer}".split()) for row in rows)
         return DataCard(rows=sum(entry["n"] for entry in data.values()), words=words)
 

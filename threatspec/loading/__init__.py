@@ -1,6 +1,7 @@
 """Loading: YAML with marks, validated, and every problem of a file at its place."""
 
 from threatspec.loading._card import load_cards, load_user_cards
+from threatspec.loading._descriptions import load_descriptions
 from threatspec.loading._model import load_model
 from threatspec.loading._notes import notes
 from threatspec.loading._spec import LoadedSpec, load_spec, model_problems
@@ -11,6 +12,7 @@ __all__ = [
     "LoadedSpec",
     "find_workspace",
     "load_cards",
+    "load_descriptions",
     "load_model",
     "load_spec",
     "load_user_cards",
