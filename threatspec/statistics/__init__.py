@@ -20,6 +20,17 @@ from threatspec.statistics._eprocess import (
 from threatspec.statistics._family import average_e, holm, spent_alpha
 from threatspec.statistics._finite import finite_lower, finite_upper
 from threatspec.statistics._interval import Interval
+from threatspec.statistics._judge import (
+    Estimate,
+    Recalls,
+    audited_lower,
+    audited_upper,
+    calibrated_lower,
+    calibrated_upper,
+    plug_in,
+    ppi,
+    ppi_plus,
+)
 from threatspec.statistics._looks import (
     Boundary,
     SequentialPower,
@@ -62,13 +73,17 @@ from threatspec.statistics._seeds import (
 __all__ = [
     "Agreement",
     "Boundary",
+    "Estimate",
     "Interval",
     "Pairs",
     "PromptDraw",
+    "Recalls",
     "SequentialPower",
     "UnitsPlan",
     "acceptance_number",
     "acceptance_plan",
+    "audited_lower",
+    "audited_upper",
     "average_e",
     "bad_seed_share_lower",
     "beta_cdf",
@@ -76,6 +91,8 @@ __all__ = [
     "betting_lower",
     "betting_upper",
     "boundaries",
+    "calibrated_lower",
+    "calibrated_upper",
     "can_refute",
     "can_support",
     "finite_lower",
@@ -91,8 +108,11 @@ __all__ = [
     "non_inferior_lower",
     "p_exceeds",
     "p_falls_short",
+    "plug_in",
     "power_to_refute",
     "power_to_support",
+    "ppi",
+    "ppi_plus",
     "quantile_refutes",
     "refutation_number",
     "refutation_plan",
