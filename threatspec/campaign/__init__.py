@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from threatspec.campaign._compile import check_spec, compile_plan
+from threatspec.campaign._design import ClaimCheck, check_design
 from threatspec.campaign._digests import check_code, source_digest
 from threatspec.campaign._resolve import attack_cards
 
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ClaimCheck",
     "ClaimForecast",
     "Forecast",
     "attack_cards",
     "check_code",
+    "check_design",
     "check_spec",
     "compile_plan",
     "forecast",

@@ -45,6 +45,12 @@ class Resolution:
         known = self.spec.all_subjects
         return {name: known[name] for name in claim.subject or known}
 
+    def not_run(self, adversary: str) -> tuple[str, ...]:
+        """Cards that the adversary's access admits and that it does not use."""
+        used = {resolved.card.name for resolved in self.attacks[adversary] if resolved.card}
+        allowed = self.resolver.allowed(self.spec.adversaries[adversary])
+        return tuple(name for name in allowed if name not in used)
+
     def predicted(self, resolved: Resolved, ref: str) -> Spend:
         """Predicted spend; steps are known even where the model is not there."""
         card = self.cards.get(ref)

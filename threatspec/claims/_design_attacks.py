@@ -95,14 +95,11 @@ def _untried(design: Design) -> Iterator[str]:
 
 
 def _families(design: Design) -> Iterator[str]:
-    parts = []
     if len(design.kinds) < KINDS and design.not_run:
         run, left = listed(design.kinds), listed(design.not_run)
-        parts.append(f"one kind of attack ({run}), though the access also admits {left}")
+        yield f"one kind of attack is made ({run}), though the access also admits {left}"
     if design.training and all(map(_like_the_safeguard, design.procedures)):
-        parts.append("no attack but training on the kind of rows that a safeguard is trained on")
-    if parts:
-        yield f"it has {listed(parts)}"
+        yield "every attack trains on the kind of rows that a safeguard is trained on"
 
 
 def _like_the_safeguard(procedure: DesignProcedure) -> bool:
