@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-BENCHMARKS = ("startup", "check_many", "quickstart", "resident", "report")
+BENCHMARKS = ("startup", "check_many", "quickstart", "resident", "report", "sequential")
 
 
 def main() -> None:
