@@ -91,7 +91,7 @@ def test_check_prints_problems_as_data(folder: Path, verb: Verb) -> None:
     found = json.loads(said.out)
     assert said.code == 2
     assert said.err == ""
-    assert found["schema"] == "threatspec/check/v1"
+    assert found["schema"] == "threatspec/check/v2"
     first = next(p for p in found["problems"] if p["code"] == "TS-UNKNOWN-FIELD")
     assert (first["file"], first["line"], first["column"]) == ("x.yaml", 2, 1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -151,7 +150,7 @@ def test_check_notes_an_older_format_in_one_line(
         main(["check", str(path)])
     said = capsys.readouterr()
     assert ended.value.code == 0
-    (line,) = said.err.splitlines()
+    (line,) = [line for line in said.err.splitlines() if "format" in line]
     assert line.startswith(f"{path}:1: note: format 0 ")
     assert "no problem" in said.out
-    assert not list(notes(load_spec(write(tmp_path, NEW)), date(2026, 1, 1)))
+    assert not list(notes(load_spec(write(tmp_path, NEW))))

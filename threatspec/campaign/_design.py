@@ -18,8 +18,8 @@ from threatspec.schema import Claim, Verdict
 
 __all__ = ["ClaimCheck", "check_design"]
 
-_NOT_RELIED_ON = frozenset({Verdict.REFUTED, Verdict.VACUOUS, Verdict.INADMISSIBLE})
-"""Verdicts for which evidence need not be sufficient."""
+_NOT_RELIED_ON = frozenset({Verdict.VACUOUS, Verdict.INADMISSIBLE})
+"""Verdicts that say nothing for a claim, for which evidence need not be sufficient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,15 @@ class ClaimCheck:
         return self.claim.expect.verdict if self.claim.expect else Verdict.SUPPORTED
 
     @property
+    def reachable(self) -> str:
+        """What one attack can decide, however narrow the evidence: `refuted`, or `supported`."""
+        return "supported" if self.claim.quantifier == "some" else "refuted"
+
+    @property
     def refused(self) -> bool:
-        """Whether no evidence of this design could give the verdict that is expected."""
-        return bool(self.open) and self.expects not in _NOT_RELIED_ON
+        """Whether no evidence of this design could give the verdict that passes."""
+        by_one = Verdict.SUPPORTED if self.claim.quantifier == "some" else Verdict.REFUTED
+        return bool(self.open) and self.expects not in {by_one, *_NOT_RELIED_ON}
 
 
 def check_design(
