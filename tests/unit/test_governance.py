@@ -14,12 +14,11 @@ import pytest
 from rich.console import Console
 
 from tests.support.specs import ABSENT, load, plan_of, problems_of
-from tests.unit.test_claims_verdicts import BROKEN, COLLAPSED, DEAD, HELD, campaign
+from tests.support.made import BROKEN, COLLAPSED, DEAD, HELD, campaign
 from threatspec import api
 from threatspec.claims import ClaimVerdict, Evidence, decide
 from threatspec.cli import main
 from threatspec.errors import Problem, SpecErrors
-from threatspec.loading import notes
 from threatspec.measures import benchmark
 from threatspec.records import Ledger
 from threatspec.reports import render_terminal, verdict_json
@@ -86,20 +85,6 @@ def test_governance_is_read_and_kept_in_the_plan(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, {"governance": written, "protects": protects})
     assert plan.spec["governance"] == written
     assert plan.spec["protects"] == protects
-
-
-def test_check_notes_an_expired_spec_and_finds_no_problem(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    loaded = load(tmp_path, {"governance": {"expires": "2026-06-01"}})
-    assert not list(notes(loaded, date(2026, 5, 31)))
-    (line,) = notes(loaded, EXPIRES)
-    assert line.startswith(f"{loaded.path}:1: note: the evidence expired on 2026-06-01")
-    load(tmp_path, {"governance": {"expires": "2001-01-01"}})
-    with pytest.raises(SystemExit) as ended:
-        main(["check", str(loaded.path)])
-    assert ended.value.code == 0
-    assert capsys.readouterr().err.count("expired on 2001-01-01") == 1
 
 
 # expiry: verdicts
@@ -212,8 +197,6 @@ def test_reports_show_it() -> None:
         ({"templates": ["native", "none"]}, "TS-OUT-OF-RANGE", "claims[0].scope.templates"),
         ({"templates": ["chat"]}, "TS-WRONG-TYPE", "claims[0].scope.templates[0]"),
         ({"templates": []}, "TS-WRONG-TYPE", "claims[0].scope.templates"),
-        ({"trainer": ["packed"]}, "TS-OUT-OF-RANGE", "claims[0].scope.trainer"),
-        ({"trainer": ["resident", "packed"]}, "TS-OUT-OF-RANGE", "claims[0].scope.trainer"),
         ({"trainers": ["resident"]}, "TS-UNKNOWN-FIELD", "claims[0].scope.trainers"),
     ],
 )
