@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,18 @@ from threatspec.claims._models import RuleKind
 __all__ = ["DURABLE", "OWN", "REPNOISE", "TAR", "TRAINS", "WEAK", "Rule"]
 
 When = Literal["design", "run", "both"]
+_SCOPES: Mapping[str, str] = {
+    "replicates": "3",
+    "safeguard": "checkpoint",
+    "trainer": "[resident]",
+    "search": "listed",
+    "families": "[full-finetune]",
+    "data": "listed",
+    "templates": "[native]",
+    "elicitations": "[generate]",
+    "utility": "[utility]",
+}
+"""An example of each field of a scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,11 @@ class Rule:
     """Field of a claim's `scope` that answers it; empty if none does."""
     essential: bool = False
     """A rule of sufficiency that nobody can waive: without it there is nothing to answer for."""
+
+    @property
+    def scope(self) -> str:
+        """An example of a scope that answers it, as YAML; empty if none does."""
+        return f"scope: {{{self.scoped_by}: {_SCOPES[self.scoped_by]}}}" if self.scoped_by else ""
 
     @property
     def waivable(self) -> bool:

@@ -33,12 +33,14 @@ def _complete(context: click.Context, _: click.Parameter, start: str) -> list[An
 def command(name: str, as_json: bool) -> int:
     """Explain NAME: whatever `threatspec list` lists.
 
-    Attacks, benchmarks, judges, safeguards, models, runner profiles, access presets, capabilities,
-    verdicts, error codes, exit codes, and fields of the language by their dotted path.
+    Attacks, benchmarks, judges, safeguards, models, descriptions, runner profiles, access presets,
+    capabilities, verdicts, rules, error codes, exit codes, and fields of the language by their
+    dotted path.
 
     \b
     threatspec explain lora-finetune
     threatspec explain claim.holds
+    threatspec explain TS-R1
     threatspec explain TS-BUDGET
     """
     from threatspec.cli._explanations import explanations

@@ -13,6 +13,8 @@ from threatspec.errors import CODES, ExitCode
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from threatspec.claims import Rule
+
 __all__ = ["Explanation", "Knob", "explanations"]
 
 Fact = tuple[str, str]
@@ -101,6 +103,19 @@ def _benchmark(name: str) -> Iterator[Explanation]:
     yield Explanation(name, "benchmark", found.says, (*facts, *origin))
 
 
+def _description(name: str) -> Iterator[Explanation]:
+    from threatspec.loading import load_descriptions
+
+    card = load_descriptions(Path.cwd()).get(name)
+    if card is not None:
+        facts = (
+            ("describes", f"a {card.kind} that nothing here runs; claims that name it are checked"),
+            ("licence", card.licence),
+            ("source", str(card.source)),
+        )
+        yield Explanation(name, "description", card.says, facts)
+
+
 def _safeguard(name: str) -> Iterator[Explanation]:
     from threatspec.safeguards import SAFEGUARDS
 
@@ -180,8 +195,47 @@ def _verdict(name: str) -> Iterator[Explanation]:
         yield Explanation(name, "verdict", f"{MEANINGS[Verdict(name)]}.".capitalize(), facts)
 
 
+def _rule(name: str) -> Iterator[Explanation]:
+    from threatspec.claims import RULES
+
+    rule = RULES.get(name)
+    if rule is None:
+        return
+    when = {"design": "as the claim is stated", "run": "by what is run", "both": "either way"}
+    facts = (
+        ("rule", rule.title),
+        ("breaking it", _BREAKING[rule.kind.value]),
+        ("broken", when[rule.when]),
+        ("applies to", rule.applies),
+        ("remedy", rule.remedy),
+        ("source", rule.source),
+    )
+    yield Explanation(name, f"rule of {rule.kind.value}", rule.says, facts, text=_answer(rule))
+
+
+_BREAKING = {
+    "validity": "what breaks it is used neither for the claim nor against it",
+    "liveness": "the evidence could not have refuted the claim: VACUOUS",
+    "sufficiency": "blocks SUPPORTED; a break still refutes",
+}
+"""What follows, by kind of rule."""
+
+
+def _answer(rule: Rule) -> str:
+    """What to write in a claim, as YAML."""
+    lines = [f"  {rule.scope}   # exactly what is run"] if rule.scope else []
+    if rule.waivable:
+        waiver = f"{{rule: {rule.code}, owner: NAME, reason: WHY, expires: 2027-01-01}}"
+        lines.append("  waivers:   # then SUPPORTED ends with 6, unless --accept-waivers")
+        lines.append(f"    - {waiver}")
+    if not lines:
+        return "Nothing that a claim says answers it."
+    how = "Either answers it" if rule.scope and rule.waivable else "This answers it"
+    return "\n".join([f"{how} in a claim:", "", *lines])
+
+
 def _error(name: str) -> Iterator[Explanation]:
-    if name in CODES:
+    if name in CODES and not list(_rule(name)):
         yield Explanation(name, "error code", CODES[name], text=_section(name))
 
 
@@ -212,8 +266,8 @@ def _field(name: str) -> Iterator[Explanation]:
 
 
 _KINDS: tuple[Callable[[str], Iterator[Explanation]], ...] = (
-    *(_attack, _judge, _benchmark, _safeguard, _model, _runner, _access, _capability, _verdict),
-    *(_error, _exit_code, _field),
+    *(_attack, _judge, _benchmark, _description, _safeguard, _model, _runner, _access),
+    *(_capability, _verdict, _rule, _error, _exit_code, _field),
 )
 
 

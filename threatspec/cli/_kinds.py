@@ -46,6 +46,12 @@ def _capabilities() -> Iterable[Entry]:
     return ((name.value, capability_words(name)) for name in Capability)
 
 
+def _descriptions() -> Iterable[Entry]:
+    from threatspec.loading import load_descriptions
+
+    return ((name, card.says) for name, card in load_descriptions(Path.cwd()).items())
+
+
 def _errors() -> Iterable[Entry]:
     from threatspec.errors import CODES
 
@@ -74,6 +80,12 @@ def _models() -> Iterable[Entry]:
     from threatspec.subjects import FETCHABLE
 
     return ((f"gguf:{name}", package.says) for name, package in sorted(FETCHABLE.items()))
+
+
+def _rules() -> Iterable[Entry]:
+    from threatspec.claims import RULES
+
+    return ((code, rule.says) for code, rule in RULES.items())
 
 
 def _runners() -> Iterable[Entry]:
@@ -128,11 +140,13 @@ KINDS: dict[str, Callable[[], Iterable[Entry]]] = {
     "attacks": _attacks,
     "benchmarks": _benchmarks,
     "capabilities": _capabilities,
+    "descriptions": _descriptions,
     "errors": _errors,
     "exit-codes": _exit_codes,
     "fields": _fields,
     "judges": _judges,
     "models": _models,
+    "rules": _rules,
     "runners": _runners,
     "safeguards": _safeguards,
     "specimens": _specimens,

@@ -19,8 +19,8 @@ __all__ = ["command"]
 def command(kind: str, as_json: bool) -> int:
     """List everything of one KIND that YAML can name, or that a verb or report says.
 
-    KIND is one of access, attacks, benchmarks, capabilities, errors, exit-codes, fields, judges,
-    models, runners, safeguards, specimens, verdicts.
+    KIND is one of access, attacks, benchmarks, capabilities, descriptions, errors, exit-codes,
+    fields, judges, models, rules, runners, safeguards, specimens, verdicts.
 
     \b
     threatspec list attacks
