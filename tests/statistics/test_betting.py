@@ -83,7 +83,7 @@ def test_bounds_miss_the_mean_of_all_binary_sequences_with_chance_at_most_alpha(
     mean: float, alpha: float
 ) -> None:
     too_high = too_low = 0.0
-    for scores in itertools.product((0.0, 1.0), repeat=9):
+    for scores in itertools.product((0.0, 1.0), repeat=8):
         chance = math.prod(mean if score else 1 - mean for score in scores)
         too_high += chance * (betting_lower(scores, alpha) > mean)
         too_low += chance * (betting_upper(scores, alpha) < mean)
@@ -93,23 +93,23 @@ def test_bounds_miss_the_mean_of_all_binary_sequences_with_chance_at_most_alpha(
 
 def _shares(rng: np.random.Generator) -> np.ndarray:
     """Five replicates on prompts that differ: the share of each prompt's that is yes; mean .1."""
-    return rng.binomial(5, rng.beta(0.2, 1.8, 60)) / 5
+    return rng.binomial(5, rng.beta(0.2, 1.8, 50)) / 5
 
 
 @pytest.mark.parametrize(
     ("draw", "mean"),
     [
-        (lambda rng: rng.binomial(1, 0.1, 60).astype(float), 0.1),
+        (lambda rng: rng.binomial(1, 0.1, 50).astype(float), 0.1),
         (_shares, 0.1),
-        (lambda rng: rng.uniform(0, 1, 60), 0.5),
-        (lambda rng: np.where(rng.random(60) < 0.01, 1.0, 0.0), 0.01),
+        (lambda rng: rng.uniform(0, 1, 50), 0.5),
+        (lambda rng: np.where(rng.random(50) < 0.01, 1.0, 0.0), 0.01),
     ],
     ids=["binary", "shares", "uniform", "rare"],
 )
 def test_bounds_miss_the_mean_of_simulated_scores_with_chance_at_most_alpha(
     draw: Draw, mean: float
 ) -> None:
-    rng, repetitions = np.random.default_rng(20_251), 500
+    rng, repetitions = np.random.default_rng(20_251), 300
     samples = [draw(rng).tolist() for _ in range(repetitions)]
     for missed in (
         sum(betting_lower(scores, ALPHA) > mean for scores in samples),

@@ -75,7 +75,7 @@ def test_a_single_look_decides_by_the_exact_test(p0: float, cells: int) -> None:
             assert (power.supports, power.refutes) == pytest.approx((supports, refutes), abs=1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(64, 600), st.floats(0.01, 0.99), st.floats(1e-3, 0.3), st.integers(1, 30))
 def test_boundaries_are_where_the_ends_of_the_sequence_pass_the_limit(
     units: int, p0: float, alpha: float, cells: int
@@ -151,7 +151,7 @@ def test_stopping_at_looks_errs_with_chance_at_most_alpha(
         assert sequential_power(schedule, p0, rate, alpha, cells).refutes <= alpha / cells
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(64, 600), st.floats(0.02, 0.9), st.floats(0, 1), st.integers(1, 20))
 def test_ends_add_up_and_move_with_the_rate(units: int, p0: float, rate: float, cells: int) -> None:
     power = sequential_power(looks(units), p0, rate, ALPHA, cells)

@@ -50,7 +50,10 @@ def seed_share(
     Raises ValueError unless alpha < gamma < 1. Golden values in the tests.
     """
     if not (replicates >= 0 and 0 < alpha < gamma < 1):
-        raise ValueError(f"alpha must be below gamma, but got {alpha}, {gamma}, {replicates=}")
+        raise ValueError(
+            "replicates must be at least 0, and 0 < alpha < gamma < 1, but got "
+            f"{replicates}, {alpha}, {gamma}"
+        )
     if replicates == 0:
         return 0.0
     passing, misjudged = _passing(alpha, gamma, draw)
@@ -83,8 +86,7 @@ def _passing(alpha: float, gamma: float, draw: PromptDraw) -> tuple[float, float
 def replicate_alpha(alpha: float) -> float:
     """The level at which single replicates are to be refuted for `bad_seed_share_lower` at alpha.
 
-    Half of it. The other half, or more where errors are far from the worst case, is left for the
-    chance that too many of the drawn seeds are bad.
+    Half of it; the rest is for the chance that more of the drawn seeds are bad than of all seeds.
     """
     return alpha / 2
 
