@@ -14,12 +14,17 @@ from threatspec.claims._decide import decide, exit_code
 from threatspec.claims._design import Design, DesignProcedure, design_of_plan
 from threatspec.claims._design_rules import design_readings, foreseen
 from threatspec.claims._evidence import AuditKey, CellEvidence, CellState, Evidence, Reader, gather
+from threatspec.claims._flags import FLAGS
 from threatspec.claims._judge_error import Audit
 from threatspec.claims._models import (
     CampaignVerdict,
     CellReading,
     ClaimVerdict,
     ControlReading,
+    CostCurve,
+    CostPoint,
+    FlagEffect,
+    FlagReading,
     GateReading,
     MeasureReading,
     RuleKind,
@@ -32,6 +37,7 @@ from threatspec.claims._tally import Basis, Tally
 from threatspec.claims._view import View
 
 __all__ = [
+    "FLAGS",
     "RULES",
     "Audit",
     "AuditKey",
@@ -43,9 +49,13 @@ __all__ = [
     "CellState",
     "ClaimVerdict",
     "ControlReading",
+    "CostCurve",
+    "CostPoint",
     "Design",
     "DesignProcedure",
     "Evidence",
+    "FlagEffect",
+    "FlagReading",
     "GateReading",
     "Lookup",
     "MeasureReading",
