@@ -70,6 +70,25 @@ def spec_data(changes: Changes | None = None) -> dict[str, Any]:
     return data
 
 
+def scoped(changes: Changes | None = None, **scope: Any) -> dict[str, Any]:
+    """Changes under which the first claim is limited to what is run, so that no rule is broken.
+
+    Keywords are entries of the scope that are not those of the base with its one attack.
+    """
+    changed = {
+        "claims.0.provided": "utility >= 0.9 * undefended.utility",
+        "claims.0.counts_if": "utility >= 0.5 * undefended.utility",
+        **(changes or {}),
+    }
+    claim = spec_data(changed)["claims"][0]
+    limits = {
+        "trainer": ["resident"], "templates": ["native"], "safeguard": "checkpoint",
+        "replicates": claim.get("seeds", {}).get("replicates", 5), "search": "listed",
+        "families": ["full-finetune"], "data": "listed", "utility": ["utility"], **scope,
+    }  # fmt: skip
+    return {**changed, "claims.0.scope": {k: v for k, v in limits.items() if v is not ABSENT}}
+
+
 def load(folder: Path, changes: Changes | None = None, name: str = "x.yaml") -> LoadedSpec:
     """The changed base, written to a file and read; JSON is YAML."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -91,7 +91,9 @@ def _wide(found: Comparison, margin: float) -> Comparison:
     if isinstance(found.left, Number):
         return replace(found, left=Number(_rounded(found.left.value - signed), found.left.column))
     if isinstance(found.right, Number):
-        return replace(found, right=Number(_rounded(found.right.value + signed), found.right.column))
+        return replace(
+            found, right=Number(_rounded(found.right.value + signed), found.right.column)
+        )
     op = "+" if signed > 0 else "-"
     right = Binary(op, found.right, Number(margin, found.column), found.column)
     return replace(found, right=right)

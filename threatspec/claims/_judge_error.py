@@ -8,12 +8,18 @@ keeps the claim from being supported.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from threatspec.schema import Calibration, Model
-from threatspec.statistics import Interval, lower_bound, upper_bound
+from threatspec.statistics import (
+    Interval,
+    Recalls,
+    audited_lower,
+    audited_upper,
+    calibrated_lower,
+    calibrated_upper,
+)
 
-__all__ = ["Audit", "JudgeError"]
+__all__ = ["Audit", "corrected"]
 
 
 class Audit(Model):
@@ -30,33 +36,24 @@ class Audit(Model):
     """Of these, how many people answered yes."""
 
 
-@dataclass(frozen=True, slots=True)
-class JudgeError:
-    """Corrects bounds on labels."""
+def corrected(
+    known: Audit | Calibration, labels: Callable[[float], Interval], alpha: float
+) -> Interval:
+    """Bounds on the true share, each at 1 - alpha, given those on labels by their level."""
 
-    known: Audit | Calibration
+    def least(_yes: int, _n: int, level: float) -> float:
+        return labels(level).lower
 
-    def corrected(self, labels: Callable[[float], Interval], alpha: float) -> Interval:
-        """Bounds on the true share, each at 1 - alpha, given those on labels by their level."""
-        if isinstance(self.known, Audit):
-            return _audited(self.known, labels(alpha / 2), alpha / 2)
-        return _calibrated(self.known, labels(alpha / 3), alpha / 3)
+    def most(_yes: int, _n: int, level: float) -> float:
+        return labels(level).upper
 
-
-def _audited(audit: Audit, labels: Interval, alpha: float) -> Interval:
-    """At most every yes and the omitted among the rest; at least the confirmed among the yes."""
-    omission = upper_bound(audit.omitted, audit.negatives, alpha)
-    precision = lower_bound(audit.confirmed, audit.positives, alpha)
-    return Interval(labels.lower * precision, min(1.0, labels.upper + omission))
-
-
-def _calibrated(known: Calibration, labels: Interval, alpha: float) -> Interval:
-    """Three exact intervals at alpha / 3 each, in the correction of Rogan & Gladen 1978."""
-    found, rejected = (known.found, known.positives), (known.rejected, known.negatives)
-    recall = Interval(lower_bound(*found, alpha), upper_bound(*found, alpha))
-    specific = Interval(lower_bound(*rejected, alpha), upper_bound(*rejected, alpha))
-    if recall.lower + specific.lower <= 1:
-        return Interval(0.0, 1.0)  # no better than a coin, as far as is known
-    upper = (labels.upper + specific.upper - 1) / (recall.lower + specific.upper - 1)
-    lower = (labels.lower + specific.lower - 1) / (recall.upper + specific.lower - 1)
-    return Interval(min(1.0, max(0.0, lower)), max(0.0, min(1.0, upper)))
+    if isinstance(known, Audit):
+        return Interval(
+            audited_lower(0, 0, known.confirmed, known.positives, alpha, least),
+            audited_upper(0, 0, known.omitted, known.negatives, alpha, most),
+        )
+    recalls = Recalls(known.found, known.positives, known.rejected, known.negatives)
+    return Interval(
+        calibrated_lower(0, 0, recalls, alpha, least),
+        calibrated_upper(0, 0, recalls, alpha, most),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
-from threatspec.claims._judge_error import Audit, JudgeError
+from threatspec.claims._judge_error import Audit, corrected
 from threatspec.schema import Calibration, Model
 from threatspec.statistics import (
     Interval,
@@ -67,7 +67,7 @@ class Tally(Model):
         """One-sided bounds, each at 1 - alpha, the unknown at their worst."""
         if self.error is None:
             return self._labels(alpha)
-        return JudgeError(self.error).corrected(self._labels, alpha)
+        return corrected(self.error, self._labels, alpha)
 
     def _labels(self, alpha: float) -> Interval:
         """Bounds on the share that the judge answers `yes`."""

@@ -8,6 +8,7 @@ come in random order, and the rule that stops may use all that was seen.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 from threatspec.statistics._binomial import check_counts, log_beta_tails
@@ -65,14 +66,34 @@ def sequence_lower(k: int, n: int, alpha: float) -> float:
     in (0, 1), or the mirror image; each ratio is monotone in t, for so is t (ln L)'(t).
     """
     check_counts(k, n, alpha)
-    refuted, open_end = 0.0, k / n if n else 0.0
-    while open_end - refuted > _PRECISION * open_end:
-        middle = (refuted + open_end) / 2
-        if log_e_refute(k, n - k, middle) >= -math.log(alpha):
-            refuted = middle
+    if k == 0:
+        return 0.0
+
+    def excess(log_p0: float) -> float:
+        return log_e_refute(k, n - k, math.exp(log_p0)) + math.log(alpha)
+
+    open_end = math.log(k / n)
+    refuted = open_end - 1
+    while excess(refuted) < 0:
+        open_end, refuted = refuted, refuted - 2 * (open_end - refuted)
+    return math.exp(_crossing(excess, refuted, open_end))
+
+
+def _crossing(excess: Callable[[float], float], above: float, below: float) -> float:
+    """Where a falling function crosses 0, from the side where it is not below 0.
+
+    Secants within a bracket, the end that stays halved in height (Dowell & Jarratt 1971): near 0
+    the e-value is a power of p0, and its logarithm a straight line.
+    """
+    high, low = excess(above), excess(below) if below < 0 else -1.0
+    while below - above > _PRECISION:
+        middle = above + (below - above) * min(0.999, max(0.001, high / (high - low)))
+        height = excess(middle)
+        if height >= 0:
+            above, high, low = middle, height, low / 2
         else:
-            open_end = middle
-    return refuted
+            below, low, high = middle, height, high / 2
+    return above
 
 
 def sequence_upper(k: int, n: int, alpha: float) -> float:
