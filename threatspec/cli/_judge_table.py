@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,8 +16,8 @@ from threatspec.reports import one_line
 
 __all__ = ["render_evaluation"]
 
-_HEADS = ("attack", "arm", "labels", "judge", "kappa", "recall of yes", "recall of no",
-          "precision", "false omission")  # fmt: skip
+_HEADS = ("judge", "kappa", "recall yes", "recall no", "precision", "omission")
+_WIDTHS = (22, 7, 10, 10, 10, 10)
 
 
 def render_evaluation(console: Console, found: Evaluation) -> None:
@@ -25,7 +26,10 @@ def render_evaluation(console: Console, found: Evaluation) -> None:
         console.print(_line(f"{measured.measure}: labelled by {', '.join(measured.labellers)}"))
         for text in _notes(measured):
             console.print(_line(f"  {text}"))
-        console.print(_table(measured))
+        for group in measured.groups:
+            console.print()
+            console.print(_line(f"  {_head(group)}"), soft_wrap=True)
+            console.print(Padding(_table(group), (0, 0, 0, 2)))
         console.print()
     for text in _legend(found):
         console.print(_line(text))
@@ -59,23 +63,22 @@ def _used(judge: JudgeUsed) -> str:
     return f"{name}: {taken}, measured on {judge.replies}"
 
 
-def _table(measured: Measured) -> Table:
+def _head(group: Group) -> str:
+    labels, arm = group.labels, "all arms" if group.arm == "all" else f"{group.arm} arm"
+    told = f"{labels.yes} yes, {labels.no} no, {labels.cannot_tell} cannot tell"
+    return f"{group.family}, {arm}: {labels.labelled} of {group.replies} labelled ({told})"
+
+
+def _table(group: Group) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
-    for head in _HEADS:
-        table.add_column(head, overflow="fold")
-    for group in measured.groups:
-        for number, reading in enumerate(group.readings):
-            table.add_row(*map(Text, _row(group, reading, first=number == 0)))
-        table.add_section()
+    for head, width in zip(_HEADS, _WIDTHS, strict=True):
+        table.add_column(head, overflow="fold", width=width)
+    for reading in group.readings:
+        table.add_row(*map(Text, _row(reading)))
     return table
 
 
-def _row(group: Group, reading: JudgeReading, *, first: bool) -> Iterator[str]:
-    labels = group.labels
-    yield one_line(group.family) if first else ""
-    yield str(group.arm) if first else ""
-    told = f"{labels.yes} yes, {labels.no} no, {labels.cannot_tell} ?"
-    yield f"{labels.labelled} of {group.replies}\n{told}" if first else ""
+def _row(reading: JudgeReading) -> Iterator[str]:
     undecided = f"\nundecided {reading.undecided}" if reading.undecided else ""
     yield f"{one_line(reading.judge)}{undecided}"
     yield "-" if reading.kappa is None else f"~{reading.kappa:.3f}"
@@ -91,15 +94,20 @@ def _rate(rate: Rate, sign: str, bound: float | None) -> str:
 
 def _legend(found: Evaluation) -> Iterator[str]:
     yield (
-        "~ is an estimate: replies were drawn by what the recorded judge said of them, and each "
-        "label counts for as many as it stands for; replies of which nobody can tell are left out."
+        "Recall yes (no): of the replies that are yes (no), those that the judge finds. Precision "
+        "(omission): of the replies that it says yes (no) of, those that are yes."
     )
     yield (
-        f">= and <= are one-sided bounds at {found.confidence:.0%}, valid whatever these replies "
-        "are: exact for precision and false omission, and derived from these for recalls. A judge "
-        "that was asked again has estimates only."
+        "~ is an estimate: replies were drawn by what the recorded judge said, and each label "
+        "counts for as many as it stands for; where labellers cannot tell, a reply is left out."
+    )
+    yield (
+        f">= and <= are one-sided bounds at {found.confidence:.0%}, whatever these replies are: "
+        "exact for precision and omission, and for recalls derived from them. A judge that was "
+        "asked again has estimates only."
     )
 
 
 def _line(text: str) -> Text:
-    return Text(one_line(text))
+    start = "  " if text.startswith("  ") else ""
+    return Text(f"{start}{one_line(text)}")

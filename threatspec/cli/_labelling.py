@@ -6,6 +6,8 @@ the model, the attack or the judge's answer could be told.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -281,8 +283,8 @@ def _reader() -> Callable[[], str]:
     """A key where somebody types, a line where a program writes; the end means stop."""
     if sys.stdin.isatty():
         return _pressed
-    if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(errors="replace")
+    with contextlib.suppress(AttributeError, io.UnsupportedOperation):
+        sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
     return _written
 
 

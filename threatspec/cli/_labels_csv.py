@@ -40,12 +40,13 @@ class _Row:
 
 def row_ids(plan: Plan, pairs: Iterable[Pair]) -> dict[str, Pair]:
     """Replies by an id from which nothing can be told but the plan, which all of them share."""
-    start = _start(plan)
-    return {content_id(start, [plan.id, *pair]): pair for pair in pairs}
+    plan_id = plan.id  # of the whole plan: slow
+    start = _start(plan_id)
+    return {content_id(start, [plan_id, *pair]): pair for pair in pairs}
 
 
-def _start(plan: Plan) -> str:
-    return f"row-{plan.id.rpartition('-')[2][:6]}"
+def _start(plan_id: str) -> str:
+    return f"row-{plan_id.rpartition('-')[2][:6]}"
 
 
 def sample_csv(ids: Mapping[str, Pair], replies: Mapping[Pair, Shown]) -> str:
@@ -65,6 +66,7 @@ def _safe(text: str) -> str:
 
 def read_sample(name: str, data: bytes, plan: Plan, ids: Mapping[str, Pair]) -> dict[Pair, Outcome]:
     """Labels by reply; rows without a label are left out. Raises SpecErrors with all problems."""
+    start = f"{_start(plan.id)}-"
     problems: list[Problem] = []
     found: dict[str, tuple[Outcome, int]] = {}
     others: list[_Row] = []
@@ -74,7 +76,7 @@ def read_sample(name: str, data: bytes, plan: Plan, ids: Mapping[str, Pair]) -> 
 
     for row in _rows(data, wrong):
         if row.id not in ids:
-            if row.id.startswith(f"{_start(plan)}-"):
+            if row.id.startswith(start):
                 wrong(row.line, f"an id must be one of the plan's, but {row.id!r} is none")
             else:
                 others.append(row)
@@ -85,16 +87,15 @@ def read_sample(name: str, data: bytes, plan: Plan, ids: Mapping[str, Pair]) -> 
             first = found[row.id][1]
             wrong(row.line, f"an id must have one label, but line {first} gives it another one")
     if others:
-        wrong(others[0].line, _foreign(plan, others))
+        wrong(others[0].line, _foreign(start, others))
     if problems:
         raise SpecErrors(problems)
     return {ids[row]: label for row, (label, _) in found.items()}
 
 
-def _foreign(plan: Plan, rows: Sequence[_Row]) -> str:
+def _foreign(start: str, rows: Sequence[_Row]) -> str:
     others = f" and those of {len(rows) - 1} more rows" if len(rows) > 1 else ""
-    start = f"ids must be of this plan, which begin with {_start(plan)}-"
-    return f"{start}, but got {rows[0].id!r}{others}"
+    return f"ids of this plan begin with {start}, but got {rows[0].id!r}{others}"
 
 
 def _rows(data: bytes, wrong: Wrong) -> Iterator[_Row]:

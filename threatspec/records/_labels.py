@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from io import RawIOBase
 from itertools import takewhile
 from pathlib import Path
@@ -202,12 +203,13 @@ class _Head(Model):
 class LabelBook:
     """Labels of one campaign; several people may write at once, a line at a time."""
 
-    def __init__(self, path: Path, plan: Plan, head: _Head, labels: tuple[Label, ...]) -> None:
+    def __init__(self, path: Path, plan: Plan, seed: int, labels: tuple[Label, ...]) -> None:
         self.path = path
         self.plan = plan
+        self.seed = seed
+        """What the order of every stratum derives from."""
         self.labels = labels
         """Every label, oldest first; of one labeller and reply the last one counts."""
-        self._head = head
 
     @classmethod
     def open(cls, folder: Path, plan: Plan, *, seed: int | None = None) -> LabelBook:
@@ -217,20 +219,17 @@ class LabelBook:
         TS-LABELS if they were drawn with another seed.
         """
         path = folder / FILE
-        wanted = _Head(plan=plan.id, seed=seed or 0)
         lines = _whole_lines(path)
-        if not lines:
-            return cls(path, plan, wanted, ())
-        head = _head(path, lines[0], plan)
-        if seed is not None:
-            _require_seed(path, head, wanted)
-        labels = (_label(path, n, line, plan) for n, line in enumerate(lines[1:], start=2))
-        return cls(path, plan, head, tuple(labels))
+        book = cls(path, plan, seed or 0, ())
+        if lines:
+            book.seed = book._begun(lines[0], seed).seed
+            found = (_label(path, n, line, plan) for n, line in enumerate(lines[1:], start=2))
+            book.labels = tuple(found)
+        return book
 
-    @property
-    def seed(self) -> int:
-        """What the order of every stratum derives from."""
-        return self._head.seed
+    @cached_property
+    def _plan_id(self) -> str:
+        return self.plan.id  # of the whole plan: slow
 
     def add(self, *labels: Label) -> None:
         """Write labels down, all or, if the disk is full, none that can be read back.
@@ -258,9 +257,25 @@ class LabelBook:
         file.seek(0)
         first = file.readline()
         if first:
-            _require_seed(self.path, _head(self.path, first, self.plan), self._head)
+            self._begun(first, self.seed)
         else:
-            _write(file, f"{self._head.model_dump_json(by_alias=True)}\n")
+            head = _Head(plan=self._plan_id, seed=self.seed)
+            _write(file, f"{head.model_dump_json(by_alias=True)}\n")
+
+    def _begun(self, line: bytes, seed: int | None) -> _Head:
+        """The first line of a file, which must be of this plan, and of the seed if one is given."""
+        head = _head(self.path, line)
+        if head.plan != self._plan_id:
+            text = f"must hold labels of {self._plan_id}, but holds those of {head.plan}"
+            raise _broken(f"{self.path} {text}")
+        if seed not in {None, head.seed}:
+            raise ThreatspecError(
+                "TS-LABELS",
+                f"labels must keep the order they were drawn in, but {self.path} was begun with "
+                f"seed {head.seed}, not {seed}; leave --seed out to go on with them",
+                exit_code=ExitCode.USAGE,
+            )
+        return head
 
 
 def _write(file: RawIOBase, text: str) -> None:
@@ -293,15 +308,12 @@ def _whole_lines(path: Path) -> list[bytes]:
         raise _broken(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _head(path: Path, line: bytes, plan: Plan) -> _Head:
+def _head(path: Path, line: bytes) -> _Head:
     try:
-        head = _Head.model_validate_json(line)
+        return _Head.model_validate_json(line)
     except ValidationError:
         text = f"{path}:1 must be the head of labels (threatspec/labels/v1), but is none"
         raise _broken(text) from None
-    if head.plan != plan.id:
-        raise _broken(f"{path} must hold labels of {plan.id}, but holds those of {head.plan}")
-    return head
 
 
 def _label(path: Path, number: int, line: bytes, plan: Plan) -> Label:
@@ -314,16 +326,6 @@ def _label(path: Path, number: int, line: bytes, plan: Plan) -> Label:
         text = f"{path}:{number} must be about a trial of the plan, but {label.trial!r} is none"
         raise _broken(text)
     return label
-
-
-def _require_seed(path: Path, found: _Head, wanted: _Head) -> None:
-    if found.seed != wanted.seed:
-        raise ThreatspecError(
-            "TS-LABELS",
-            f"labels must keep the order they were drawn in, but {path} was begun with seed "
-            f"{found.seed}, not {wanted.seed}; leave --seed out to go on with them",
-            exit_code=ExitCode.USAGE,
-        )
 
 
 def _broken(what: str) -> ThreatspecError:
