@@ -97,6 +97,7 @@ def _design(found: Resolution, one: Expanded) -> Design:
         procedures=tuple(_procedure(claim, resolved) for resolved in made),
         exact=_exact(found),
         overlaps=overlaps(found),
+        described=_described(found),
         not_run=found.not_run(claim.against),
     )
 
@@ -115,6 +116,11 @@ def _procedure(claim: Claim, resolved: Resolved) -> DesignProcedure:
             for replicate in range(seeds.replicates if random else 0)
         ),
     )
+
+
+def _described(found: Resolution) -> frozenset[str]:
+    measures = found.spec.measures.items()
+    return frozenset(m.benchmark for name, m in measures if name not in found.benchmarks)
 
 
 def _exact(found: Resolution) -> Mapping[str, bool]:

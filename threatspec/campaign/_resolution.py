@@ -68,8 +68,9 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
     found = Resolution(loaded, Resolver(loaded, runs=models_must_exist))
     _ = found.benchmarks
     _attacks(found)
+    there = models_must_exist and not found.resolver.refused  # nothing is fetched for nothing
     for name, subject in loaded.spec.all_subjects.items():
-        _models(found, name, subject, models_must_exist)
+        _models(found, name, subject, there)
     if not found.resolver.problems:
         _offers(found)
         _answers(found)

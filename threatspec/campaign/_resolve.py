@@ -88,6 +88,8 @@ class Resolver:
     runs: bool = False
     """Whether the spec is to be run, for which a description is not enough."""
     problems: list[Problem] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    """Names that would have to be run and are only described; each is complained of once."""
     read: dict[str, tuple[TrainingRow, ...]] = field(default_factory=dict)
     """Rows by source: a file is read once per spec, and anew for the next."""
 
@@ -124,7 +126,8 @@ class Resolver:
         card = self.descriptions.get(name)
         if card is None or card.kind != kind:
             return False
-        if self.runs:
+        if self.runs and name not in self.refused:
+            self.refused.add(name)
             text = f"{name} is a description of a {kind}, and nothing here runs it; such a claim "
             self.complain("TS-DESCRIBED-ONLY", f"{text}can be checked, not planned or run", *place)
         return True

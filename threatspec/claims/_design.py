@@ -77,6 +77,8 @@ class Design:
     exact: Mapping[str, bool]
     """Whether its judge cannot err, by measure."""
     overlaps: tuple[Overlap, ...]
+    described: frozenset[str]
+    """Benchmarks of which only a description is there; a plan has none."""
     not_run: tuple[str, ...]
     """Attacks that the access admits and the adversary does not list."""
 
@@ -152,6 +154,7 @@ def design_of_plan(plan: Plan, planned: PlannedClaim) -> Design:
             ),
             exact={name: measure.exact for name, measure in plan.measures.items()},
             overlaps=plan.overlaps,
+            described=frozenset(),
             not_run=planned.not_run,
         )
     except (KeyError, TypeError, AttributeError, ValidationError) as error:

@@ -25,10 +25,12 @@ def _control(design: Design) -> Iterator[str]:
 
 
 def _replicates(design: Design) -> Iterator[str]:
-    few = [number for number in design.replicates if number < REPLICATES]
-    fixed = [one.name for one in design.random if one.config.get("shuffle") is False]
-    parts = [f"{plural(min(few), 'replicate')} of at least {REPLICATES} planned"] if few else []
-    parts += [f"one order of rows (shuffle: false) in {listed(fixed)}"] if fixed else []
+    few = min((number for number in design.replicates if number < REPLICATES), default=0)
+    fixed = [one for one in design.random if one.config.get("shuffle") is False]
+    parts = [f"{plural(few, 'replicate')} planned of at least {REPLICATES}"] if few else []
+    if fixed:
+        of = f"{len(fixed)} of {plural(len(design.random), 'attack')} with randomness"
+        parts.append(f"one order of rows (shuffle: false) in {of}")
     if parts:
         yield " and ".join(parts)
 
@@ -67,7 +69,7 @@ def _trainers(design: Design) -> Iterator[str]:
 
 def _mean(design: Design) -> Iterator[str]:
     if design.claim.quantifier == "mean":
-        yield "it is about the mean over attacks, which a single attack that breaks does not move"
+        yield "it is about the mean over attacks, which one attack that breaks hardly moves"
 
 
 def _breadth(design: Design) -> Iterator[str]:
@@ -98,13 +100,14 @@ def _families(design: Design) -> Iterator[str]:
     if len(design.kinds) < KINDS and design.not_run:
         run, left = listed(design.kinds), listed(design.not_run)
         yield f"one kind of attack is made ({run}), though the access also admits {left}"
-    if design.training and all(map(_like_the_safeguard, design.procedures)):
-        yield "every attack trains on the kind of rows that a safeguard is trained on"
+    if design.training and all(_own_rows(p) or "harmful" in p.rows for p in design.procedures):
+        same = any(map(_own_rows, design.procedures))
+        what = "the safeguard's own rows" if same else "rows of the safeguard's kind (harmful)"
+        yield f"every attack trains on {what}"
 
 
-def _like_the_safeguard(procedure: DesignProcedure) -> bool:
-    own = any(source.endswith(f"#{SAFEGUARD_SPLIT}") for source in procedure.rows.values())
-    return own or "harmful" in procedure.rows
+def _own_rows(procedure: DesignProcedure) -> bool:
+    return any(source.endswith(f"#{SAFEGUARD_SPLIT}") for source in procedure.rows.values())
 
 
 def _data_sets(design: Design) -> Iterator[str]:

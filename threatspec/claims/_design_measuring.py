@@ -10,7 +10,7 @@ from threatspec.claims._wording import CAPABILITY, UNBOUNDED, found_words
 from threatspec.claims._words import listed, plural
 from threatspec.schema import Capability
 
-__all__ = ["OF_MEASURING", "uncalibrated"]
+__all__ = ["FORESEEN", "OF_MEASURING"]
 
 BENCHMARKS = 3
 _TEMPLATES = frozenset({"native", "none"})
@@ -22,7 +22,7 @@ def _templates(design: Design) -> Iterator[str]:
     used = {design.serving.template}
     if chosen and used != _TEMPLATES:
         means = listed(sorted(chosen))
-        yield f"the adversary may choose the template ({means}), but only {listed(used)} is used"
+        yield f"the adversary may choose the template ({means}), but only `{listed(used)}` is used"
 
 
 def _elicitations(design: Design) -> Iterator[str]:
@@ -58,19 +58,37 @@ def _attacker_overlap(design: Design) -> Iterator[str]:
 
 
 def _safeguard_overlap(design: Design) -> Iterator[str]:
+    """Of what is only described nothing can be counted; it is foreseen instead."""
     if not design.safeguarded:
         return
     seen = sorted({o.right for o in design.overlaps if o.right.endswith(f"#{SAFEGUARD_SPLIT}")})
-    for left in sorted({design.source(name) for name in design.decided_by}):
+    for left, described in _decisive(design):
         known = design.between(left, seen)
-        if not known:
-            yield f"whether prompts of {left} stand among the safeguard's own rows is not known"
+        if not known and not described:
+            yield _not_known(left)
         for found in known:
             if found.near:
                 yield (
                     f"{found.near:,} of {plural(found.prompts, 'prompt')} of {left} stand, at "
                     f"least nearly, among the safeguard's rows {found.right}"
                 )
+
+
+def _uncounted(design: Design) -> Iterator[str]:
+    """TS-R7b where only a description is there: it is met when the prompts are."""
+    for left, described in _decisive(design):
+        if described and design.safeguarded:
+            yield _not_known(left)
+
+
+def _decisive(design: Design) -> list[tuple[str, bool]]:
+    """Prompts that `holds` reads, and whether they are only described."""
+    found = {design.source(name): design.measures[name].benchmark for name in design.decided_by}
+    return [(source, name in design.described) for source, name in sorted(found.items())]
+
+
+def _not_known(left: str) -> str:
+    return f"whether prompts of {left} stand among the safeguard's own rows is not known"
 
 
 def _wording(design: Design) -> Iterator[str]:
@@ -84,7 +102,7 @@ def _wording(design: Design) -> Iterator[str]:
         yield f"`says` speaks of a capability ({words}), but the claim is about: {about}"
 
 
-def uncalibrated(design: Design) -> Iterator[str]:
+def _uncalibrated(design: Design) -> Iterator[str]:
     """TS-R5c is met by the run, unless the design has met it already."""
     if design.claim.about == "label":
         return
@@ -109,3 +127,9 @@ OF_MEASURING: Mapping[str, Callable[[Design], Iterator[str]]] = {
     "TS-R8": _wording,
 }
 """How a design breaks each rule, in words; nothing where it meets it."""
+
+FORESEEN: Mapping[str, Callable[[Design], Iterator[str]]] = {
+    "TS-R5c": _uncalibrated,
+    "TS-R7b": _uncounted,
+}
+"""What each rule will ask that nothing has been done about yet, in words."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from threatspec.claims._answers import answered
 from threatspec.claims._design import Design
 from threatspec.claims._design_attacks import OF_ATTACKS
-from threatspec.claims._design_measuring import OF_MEASURING, uncalibrated
+from threatspec.claims._design_measuring import FORESEEN, OF_MEASURING
 from threatspec.claims._models import RuleReading
 from threatspec.claims._rulebook import RULES
 
@@ -29,11 +29,11 @@ def design_readings(design: Design, at: datetime.date) -> tuple[RuleReading, ...
 
 
 def foreseen(design: Design) -> tuple[RuleReading, ...]:
-    """Rules that only the run can meet, and for which the design has done nothing yet."""
-    rule = RULES["TS-R5c"]
+    """Rules that only the run can meet, or prompts that are not there yet, and that are open."""
     return tuple(
-        RuleReading(rule=rule.code, kind=rule.kind, says=says, remedy=rule.remedy)
-        for says in uncalibrated(design)
+        RuleReading(rule=code, kind=RULES[code].kind, says=says, remedy=RULES[code].remedy)
+        for code, unmet in FORESEEN.items()
+        for says in unmet(design)
     )
 
 
