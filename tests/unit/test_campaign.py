@@ -13,7 +13,19 @@ import pytest
 from tests.support.specs import ABSENT, TUNER, load, plan_of, problems_of, write_benchmark
 from threatspec.campaign import _digests, check_code, compile_plan, source_digest
 from threatspec.errors import ThreatspecError
-from threatspec.records import UNTOUCHED, Arm, Budget, Cell, Execution, Plan, Stream, TrialKind
+from threatspec.measures import benchmark
+from threatspec.records import (
+    UNTOUCHED,
+    Arm,
+    Budget,
+    Cell,
+    Execution,
+    Overlap,
+    Plan,
+    Stream,
+    TrialKind,
+)
+from threatspec.statistics import looks
 
 ATTACKS = "adversaries.tuner.attacks"
 SECOND = {
@@ -58,7 +70,8 @@ def test_every_id_is_the_key_it_stands_under_and_every_name_in_a_plan_has_its_re
         assert all(name == entry.id for name, entry in kept.items())
     assert {need for trial in plan.trials.values() for need in trial.needs} <= set(plan.trials)
     for cell in plan.cells.values():
-        assert {*cell.measures.values(), cell.attack or next(iter(plan.trials))} <= set(plan.trials)
+        judged = {trial for trials in cell.measures.values() for trial in trials}
+        assert {*judged, cell.attack or next(iter(plan.trials))} <= set(plan.trials)
         assert cell.procedure == UNTOUCHED or cell.procedure in plan.procedures
 
 
@@ -187,6 +200,7 @@ def test_the_id_of_a_frozen_plan_ignores_the_file_name_and_nothing_else(tmp_path
         "procedures": {},
         "cells": {},
         "trials": {},
+        "overlaps": (Overlap(left="a", right="b", prompts=1, equal=0, near=0),),
         "claims": (),
     }
     assert set(others) == set(Plan.model_fields) - {"format", "spec_file"}
@@ -198,6 +212,62 @@ def test_a_plan_names_the_digest_of_every_model_and_benchmark(tmp_path: Path) ->
     models = {"specimen:deep", "specimen:undefended", "specimen:shallow"}
     benchmarks = {"specimen/restricted", "specimen/benign"}
     assert set(plan_of(tmp_path).digests) == {*models, *benchmarks, "threatspec"}
+
+
+# looks
+
+
+def test_an_attacked_cell_is_read_by_looks_and_an_untouched_one_at_once(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    asr = plan.measures["asr"]
+    assert asr.looks == looks(asr.units)
+    for cell in plan.cells.values():
+        for name, trials in cell.measures.items():
+            assert len(trials) == (len(plan.measures[name].looks) if cell.attack else 1)
+    whole = plan_of(tmp_path, execution=Execution(exhaustive=True))
+    assert whole.measures["asr"].looks == (asr.units,)
+    assert whole.measures["asr"].order == asr.order
+
+
+def test_a_look_waits_for_all_that_was_read_before_it(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    cell = attacked(plan)[0]
+    before = {trials[0] for trials in cell.measures.values()}
+    for trials in cell.measures.values():
+        asked = [plan.trials[plan.trials[trial].needs[0]] for trial in trials[:2]]
+        assert asked[0].after == ()
+        assert set(asked[1].after) == before
+
+
+def test_prompts_are_read_in_an_order_that_is_random_and_the_same_for_everybody(
+    tmp_path: Path,
+) -> None:
+    order = plan_of(tmp_path).measures["asr"].order
+    items = [item for cluster in order for item in cluster]
+    written = [i.id for i in benchmark("specimen/restricted", tmp_path).items("test")]
+    assert sorted(items) == sorted(written)
+    assert items != written
+    first, second = items[:100], items[100:200]
+    assert len({item.partition("/")[0] for item in first}) > 1 or set(first) != set(second)
+    assert plan_of(tmp_path, {"claims.0.seeds.root": 5}).measures["asr"].order == order
+
+
+def test_the_undefended_model_gets_the_same_attacks_and_is_not_charged(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    cells = attacked(plan, Arm.UNDEFENDED)
+    assert [cell.procedure for cell in cells] == [cell.procedure for cell in attacked(plan)]
+    assert {plan.trials[cell.attack or ""].budget for cell in cells} == {None}
+
+
+def test_a_margin_is_written_out_into_the_thresholds(tmp_path: Path) -> None:
+    for holds, decided in (
+        ("asr <= 0.05", "asr <= 0.06"),
+        ("0.05 >= asr", "0.06 >= asr"),
+        ("utility >= 0.9", "utility >= 0.89"),
+        ("asr <= 0.5 * undefended.asr", "asr <= (0.5 * undefended.asr) + 0.01"),
+    ):
+        plan = plan_of(tmp_path, {"claims.0.holds": holds, "claims.0.margin": 0.01})
+        assert plan.claims[0].claim.holds == decided
 
 
 # seeds and replicates
@@ -262,7 +332,8 @@ def test_the_adversary_is_charged_for_the_defended_model_and_never_for_controls(
 
 
 def test_a_control_that_is_the_defended_model_is_the_same_cell(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, {"subject.model": "specimen:shallow"})
+    changes = {"subject.model": "specimen:shallow", "subject.undefended": ABSENT}
+    plan = plan_of(tmp_path, changes)
     assert attacked(plan, Arm.CONTROL) == attacked(plan, Arm.DEFENDED)
     assert {plan.trials[name].budget for name in ids(plan, A)} == {Budget(steps=30, flops=1e12)}
 

@@ -21,10 +21,23 @@ from threatspec.records import (
     Spend,
 )
 from threatspec.schema import Claim
-from threatspec.statistics import power_to_refute, power_to_support, upper_bound
+from threatspec.statistics import (
+    looks,
+    power_to_refute,
+    power_to_support,
+    sequence_upper,
+    sequential_power,
+    upper_bound,
+)
 
 
-def a_plan(units: int = 100, replicates: int = 3, control: bool = True, **claim: Any) -> Plan:
+def a_plan(
+    units: int = 100,
+    replicates: int = 3,
+    control: bool = True,
+    looks: tuple[int, ...] = (),
+    **claim: Any,
+) -> Plan:
     arms = (Arm.DEFENDED, Arm.CONTROL) if control else (Arm.DEFENDED,)
     cells = [_cell(arm, n) for arm in arms for n in range(replicates)]
     bare = [_cell(arm, None) for arm in arms]
@@ -39,7 +52,8 @@ def a_plan(units: int = 100, replicates: int = 3, control: bool = True, **claim:
     )
     measure = PlannedMeasure(
         id="m", benchmark="b", split="test", judge={}, span="continuation", cluster="any",
-        prompts=units, units=units,
+        prompts=units, units=units, exact=True, order=tuple((str(n),) for n in range(units)),
+        looks=looks or (units,),
     )  # fmt: skip
     procedure = Procedure(
         id="p", name="p", attack="p", card=None, config={}, adversary="a", data={}, named=True,
@@ -78,8 +92,28 @@ def test_power_is_that_of_all_cells_to_support_and_of_one_to_refute() -> None:
     assert found.units == {"asr": 100}
     assert found.smallest == upper_bound(0, 100, alpha)
     assert (found.rate_to_support, found.rate_to_refute) == (0.05, 0.20)
-    assert found.power_to_support == power_to_support(100, 0.10, 0.05, alpha, 3)
-    assert found.power_to_refute == power_to_refute(100, 0.10, 0.20, alpha, 3)
+    assert found.power_to_support == pytest.approx(power_to_support(100, 0.10, 0.05, alpha, 3))
+    assert found.power_to_refute == pytest.approx(power_to_refute(100, 0.10, 0.20, alpha, 3))
+
+
+def test_a_cell_that_is_read_until_it_is_settled_has_the_power_of_its_looks() -> None:
+    found, whole = one(units=400, looks=looks(400)), one(units=400)
+    alone = sequential_power(looks(400), 0.10, 0.05, 1 - 0.95, 3)
+    assert found.looks == looks(400)
+    assert found.power_to_support == pytest.approx(alone.supports**3)
+    assert found.expected_units == pytest.approx(alone.expected_units)
+    assert found.smallest == sequence_upper(0, 400, 1 - 0.95)
+    assert whole.power_to_support is not None
+    assert found.power_to_support is not None
+    assert found.power_to_support < whole.power_to_support  # the price of stopping early
+    assert whole.expected_units == 400
+
+
+@pytest.mark.parametrize(
+    "claim", [{"population": "benchmark"}, {"seeds": {"rule": "mean", "replicates": 3}}]
+)
+def test_a_claim_that_needs_every_prompt_is_forecast_by_one_look(claim: dict[str, Any]) -> None:
+    assert one(units=400, looks=looks(400), **claim).looks == (400,)
 
 
 def test_a_lower_bound_is_read_from_the_other_side() -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.support.specs import ABSENT, load, plan_of, problems_of
 from tests.support.made import BROKEN, COLLAPSED, DEAD, HELD, campaign
+from tests.support.specs import ABSENT, load, plan_of, problems_of
 from threatspec import api
 from threatspec.claims import ClaimVerdict, Evidence, decide
 from threatspec.cli import main
@@ -216,12 +216,17 @@ def test_a_scope_follows_the_serving(tmp_path: Path) -> None:
 
 
 def test_the_scope_ends_the_sentence_of_the_verdict() -> None:
-    scope = {"trainer": ["resident"], "templates": ["native"], "text": "text prompts only"}
+    scope = {"trainer": ["resident"], "templates": ["native"], "replicates": 1,
+             "safeguard": "checkpoint", "search": "listed", "families": ["tuner"],
+             "data": "listed", "utility": ["utility"], "text": "text prompts only"}  # fmt: skip
     said = answer(campaign({"tuner": [HELD]}, scope=scope)).scope
     assert said.endswith(
-        "; limited to: trained by resident; asked with template native; text prompts only."
+        "; limited to: trained by resident; asked with template native; 1 replicate; "
+        "this checkpoint; listed configurations; attacks by tuner; listed rows; "
+        "utility told by utility; text prompts only."
     )
-    assert said.startswith(answer(campaign({"tuner": [HELD]})).scope.removesuffix("."))
+    bare = answer(campaign({"tuner": [HELD]}, scope=None)).scope
+    assert said.startswith(bare.removesuffix("."))
 
 
 # limits of attacks

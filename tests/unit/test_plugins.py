@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.distributions import lay_out
-from tests.support.specs import BASE, spec_data
+from tests.support.specs import scoped, spec_data
 from threatspec.attacks import ATTACKS, Attack
 from threatspec.campaign._digests import component_digest
 from threatspec.errors import ThreatspecError
@@ -252,7 +252,7 @@ def threatspec(site: Path, folder: Path, *arguments: str) -> subprocess.Complete
 
 
 def spec(folder: Path, changes: Mapping[str, object] | None = None) -> str:
-    (folder / "x.yaml").write_text(json.dumps(spec_data(changes) if changes else BASE))
+    (folder / "x.yaml").write_text(json.dumps(spec_data(changes if changes else scoped())))
     return "x.yaml"
 
 

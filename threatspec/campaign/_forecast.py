@@ -161,7 +161,7 @@ class _Rates:
     def of(
         cls, plan: Plan, planned: PlannedClaim, bound: Bound | None, cells: int
     ) -> _Rates | None:
-        if bound is None or not cells:
+        if bound is None or not cells or not plan.size(bound.measure)[1]:
             return None
         alpha, limit = 1 - planned.claim.confidence, _limit(bound)
         low, high, looks = limit / 2, min(1.0, 2 * limit), _looks(plan, planned)

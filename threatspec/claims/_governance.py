@@ -18,7 +18,7 @@ M = TypeVar("M", bound=Model)
 _LIMITS: Mapping[str, Callable[[Any], str]] = {
     "trainer": lambda names: f"trained by {listed(names)}" if names else "",
     "templates": lambda names: f"asked with template {listed(names)}" if names else "",
-    "replicates": lambda number: f"these {plural(number, 'replicate')}" if number else "",
+    "replicates": lambda number: plural(number, "replicate") if number else "",
     "safeguard": lambda what: f"this {what}" if what else "",
     "search": lambda what: f"{what} configurations" if what else "",
     "families": lambda names: f"attacks by {listed(names)}" if names else "",
