@@ -1,6 +1,6 @@
 """Claims: from evidence to verdicts. Pure functions over records; nothing heavy is imported."""
 
-from threatspec.claims._audits import audits
+from threatspec.claims._audits import audits, audits_of
 from threatspec.claims._bounds import (
     Bound,
     Lookup,
@@ -68,6 +68,7 @@ __all__ = [
     "View",
     "Witness",
     "audits",
+    "audits_of",
     "bound_of",
     "decide",
     "design_of_plan",

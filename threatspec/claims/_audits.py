@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from threatspec.claims._evidence import AuditKey
 from threatspec.claims._judge_error import Audit
-from threatspec.records import AuditCount, LabelBook, Outcome, Plan, audit, strata
+from threatspec.records import AuditCount, Label, LabelBook, Outcome, Plan, audit, strata
 
-__all__ = ["audits"]
+__all__ = ["audits", "audits_of"]
 
 
 def audits(folder: Path, plan: Plan, marks: Mapping[str, bytes]) -> dict[AuditKey, Audit]:
@@ -18,14 +18,22 @@ def audits(folder: Path, plan: Plan, marks: Mapping[str, bytes]) -> dict[AuditKe
     Raises ThreatspecError TS-RECORDS if there are labels that cannot be read.
     """
     book = LabelBook.open(folder, plan)
-    if not book.labels:
+    return audits_of(plan, marks, book.labels, book.seed)
+
+
+def audits_of(
+    plan: Plan, marks: Mapping[str, bytes], labels: Iterable[Label], seed: int
+) -> dict[AuditKey, Audit]:
+    """The same from labels that were drawn in the order of `seed`."""
+    known = tuple(labels)
+    if not known:
         return {}
-    found: dict[AuditKey, dict[Outcome, AuditCount]] = {}
-    for stratum, count in audit(strata(plan, marks, book.seed), book.labels).items():
+    counts: dict[AuditKey, dict[Outcome, AuditCount]] = {}
+    for stratum, count in audit(strata(plan, marks, seed), known).items():
         key = (stratum.measure, stratum.family, stratum.arm)
-        found.setdefault(key, {})[stratum.judged] = count
-    known = {key: _audit(counts[Outcome.NO], counts[Outcome.YES]) for key, counts in found.items()}
-    return {key: one for key, one in known.items() if one.negatives or one.positives}
+        counts.setdefault(key, {})[stratum.judged] = count
+    found = {key: _audit(own[Outcome.NO], own[Outcome.YES]) for key, own in counts.items()}
+    return {key: one for key, one in found.items() if one.negatives or one.positives}
 
 
 def _audit(no: AuditCount, yes: AuditCount) -> Audit:

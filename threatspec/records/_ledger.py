@@ -163,6 +163,13 @@ class Ledger:
             found = self._db.execute(query, (kind,))
             return [{"at": at, **json.loads(detail)} for at, detail in found]
 
+    def history(self) -> list[dict[str, Any]]:
+        """Events of all kinds, oldest first, each with its kind and detail."""
+        query = "SELECT at, kind, detail FROM events ORDER BY n"
+        with self._readable():
+            found = self._db.execute(query)
+            return [{"at": at, "kind": kind, "detail": json.loads(d)} for at, kind, d in found]
+
     def results(self) -> dict[str, TrialResult]:
         """Final results by trial id, without their rows and generations."""
         with self._readable():
