@@ -98,9 +98,10 @@ def honest_claim(case: Case) -> str:
 
 def _could(case: Case, text: str) -> str:
     many = f"all {len(case.cells)} cells together, " if len(case.cells) > 1 else ""
+    more = " Reading on (`--exhaustive`) would make it tighter." if _stopped(case.view) else ""
     return (
         f"Of exactly these attacks, `{text}` could be claimed ({many}"
-        f"{confidence_words(case.view)}); any other bound chosen now needs fresh prompts."
+        f"{confidence_words(case.view)}); any other bound chosen now needs fresh prompts.{more}"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from threatspec.claims._bounds import (
     Lookup,
@@ -15,35 +14,23 @@ from threatspec.claims._bounds import (
     refutation_p,
     support_p,
 )
-from threatspec.claims._evidence import CellEvidence, CellState, Evidence
-from threatspec.claims._judge_error import Audit
+from threatspec.claims._counted import Counts
+from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._models import Truth
-from threatspec.claims._tally import Basis, Tally
-from threatspec.records import Arm, PlannedClaim, Procedure, Stream
-from threatspec.schema import Calibration, Claim, Operand, Predicate, parse_predicate
+from threatspec.records import Arm, Procedure, Stream
+from threatspec.schema import Predicate, operands, parse_predicate
 from threatspec.statistics import replicate_alpha
 
-__all__ = ["NO_ATTACK", "View"]
-
-NO_ATTACK = "none"
-"""Family of replies of an untouched subject."""
+__all__ = ["View"]
 
 
 @dataclass(frozen=True)
-class View:
+class View(Counts):
     """The evidence of a campaign from the place of one claim.
 
     A cell that is read until it is settled is seen as it stood at the first look that settled it
     for this claim; rows after that are not read, so that any order of work gives one verdict.
     """
-
-    evidence: Evidence
-    planned: PlannedClaim
-
-    @property
-    def claim(self) -> Claim:
-        """What is claimed."""
-        return self.planned.claim
 
     @property
     def alpha(self) -> float:
@@ -115,11 +102,6 @@ class View:
     def _read(self) -> dict[tuple[str, Arm], CellEvidence]:
         return {}
 
-    def untouched(self, arm: Arm) -> CellEvidence | None:
-        """The cell of an arm as it is."""
-        name = self.planned.untouched.get(arm)
-        return self.evidence.cells[name] if name else None
-
     @property
     def complete(self) -> bool:
         """Whether every planned cell was run as far as this claim reads it."""
@@ -130,17 +112,32 @@ class View:
     # when to stop reading
 
     def settled(self, cell: CellEvidence, arm: Arm) -> bool:
-        """Whether nothing that is still to be read can change what this cell says."""
-        whole = self.claim.population == "benchmark" or self.claim.seeds.rule == "mean"
-        if whole or not cell.usable:
+        """Whether nothing that is still to be read can change what this cell says.
+
+        Labels of people come after the run, so they take no part in where reading stops; a judge
+        whose errors only they can tell is read to the end.
+        """
+        if self._whole(cell) or not cell.usable:
             return False
-        counts = self.counts(cell, arm)
+        counts = self.counts(cell, arm, audited=False)
         if counts is not Truth.TRUE:
             return counts is Truth.FALSE
-        lookup = self.lookup(cell, arm)
+        lookup = self.lookup(cell, arm, audited=False)
         if self.stands(evaluate(self.holds, lookup, self.support_alpha)) is Truth.TRUE:
             return True
         return self._broken(lookup, self._break_alpha(cell, arm))
+
+    def _whole(self, cell: CellEvidence) -> bool:
+        """Whether the claim needs every prompt of a cell."""
+        if self.claim.population == "benchmark" or self.claim.seeds.rule == "mean":
+            return True
+        return any(self.blind(name, cell) for name in self._decisive)
+
+    @cached_property
+    def _decisive(self) -> tuple[str, ...]:
+        """Measures that are read on attacked cells."""
+        read = [*operands(self.holds), *(operands(self.counts_if) if self.counts_if else ())]
+        return tuple(dict.fromkeys(operand.measure for operand in read if not operand.arm))
 
     def _broken(self, lookup: Lookup, alpha: float) -> bool:
         if self.some:
@@ -159,45 +156,6 @@ class View:
             return len(self.procedures) if self.some else len(names)
         cells, own = self.evidence.plan.cells, cell.cell.procedure
         return sum(cells[name].procedure == own for name in names)
-
-    # what was counted
-
-    def lookup(self, cell: CellEvidence, arm: Arm) -> Lookup:
-        """What was counted for an operand of a predicate that is read on `cell`."""
-        places = {
-            "": (cell, arm),
-            "before": (self.untouched(arm), arm),
-            "undefended": (self.untouched(Arm.UNDEFENDED), Arm.UNDEFENDED),
-            "control": (self.untouched(Arm.CONTROL), Arm.CONTROL),
-        }
-
-        def find(operand: Operand) -> Tally | None:
-            place, own = places[operand.arm]
-            return self.tally(place, operand.reading, own) if place else None
-
-        return find
-
-    def tally(self, cell: CellEvidence, reading: str, arm: Arm) -> Tally:
-        """A tally of a cell as this claim understands it."""
-        _, units = self.evidence.plan.size(reading)
-        found = cell.tallies.get(reading) or Tally(units=units, yes=0, unknown=units)
-        changes: dict[str, Any] = {}
-        if self.claim.population == "benchmark":
-            changes["basis"] = Basis.ENUMERATED
-        if error := self.error(reading.partition("[")[0], cell, arm):
-            changes["error"] = error
-        return found.model_copy(update=changes) if changes else found
-
-    def error(self, measure: str, cell: CellEvidence, arm: Arm) -> Audit | Calibration | None:
-        """What is known of how the judge errs on a cell's replies; labels first."""
-        planned = self.evidence.plan.measures.get(measure)
-        if planned is None or planned.exact or self.claim.about == "label":
-            return None
-        procedure = self.evidence.plan.procedures.get(cell.cell.procedure)
-        family = procedure.attack if procedure else NO_ATTACK
-        audit = self.evidence.audits.get((measure, family, arm))
-        known = (c for c in planned.calibration if c.family == family)
-        return audit or next(known, None)
 
     @property
     def some(self) -> bool:
@@ -222,8 +180,8 @@ class View:
         """The same if everything unknown turned out in the attack's favour."""
         return (least_support_p if self.some else least_refutation_p)(self.holds, lookup)
 
-    def counts(self, cell: CellEvidence, arm: Arm) -> Truth:
+    def counts(self, cell: CellEvidence, arm: Arm, *, audited: bool = True) -> Truth:
         """`counts_if` on a cell; TRUE where the claim has none."""
         if self.counts_if is None:
             return Truth.TRUE
-        return evaluate(self.counts_if, self.lookup(cell, arm), self.alpha)
+        return evaluate(self.counts_if, self.lookup(cell, arm, audited=audited), self.alpha)
