@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from io import RawIOBase
 from itertools import takewhile
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -116,7 +117,10 @@ def strata(
             for mark, entry in zip(marks.get(trial, b""), tickets, strict=False):
                 if mark in _SAID:
                     drawn[_SAID[mark]].append(entry)
-    return {s: [pair for _, pair in sorted(found[s])] for s in sorted(found, key=_place)}
+    return {
+        stratum: [pair for _, pair in sorted(found[stratum], key=itemgetter(0))]
+        for stratum in sorted(found, key=_place)
+    }
 
 
 def audit(
@@ -161,7 +165,7 @@ def _marks(
 ) -> Mapping[str, bytes]:
     letters = {trial: found for trial, found in results.items() if isinstance(found, bytes)}
     full = {trial: found for trial, found in results.items() if isinstance(found, TrialResult)}
-    return {**letters, **marks_of_results(plan, full)}
+    return {**letters, **marks_of_results(plan, full)} if full else letters
 
 
 def _tickets(trial: str, items: Sequence[str], seed: int) -> Iterator[tuple[bytes, Pair]]:
