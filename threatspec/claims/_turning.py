@@ -24,7 +24,7 @@ def turning(case: Case, verdict: Verdict) -> str:
     cells = [cell for cell in case.cells if cell.counts is Truth.TRUE and _reading(bound, cell)]
     if not cells:
         return ""
-    sign = 1 if bound.at_most == supported else -1
+    sign = 1 if bound.at_most else -1
     cell = max(cells, key=lambda one: sign * _of(bound, one).tally.rate)
     number = _number(case, bound, _of(bound, cell).tally, refuting=supported)
     return _says(case, bound, cell, number, supported) if number is not None else ""
