@@ -110,6 +110,7 @@ CODES: dict[str, str] = {
     "TS-R8e": "rule: the evidence has not expired",
     # running
     "TS-BUDGET-OVERRUN": "a trial spent more than the adversary's budget and was stopped",
+    "TS-BUNDLE": "a bundle that cannot be read",
     "TS-CODE-CHANGED": "the program differs from the one that wrote the plan",
     "TS-DISK-FULL": "the disk is full",
     "TS-INTERNAL": "an error inside the program",

@@ -1,0 +1,133 @@
+"""One line of each member that is read line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from threatspec.records import Outcome, Registration
+from threatspec.schema import Model
+
+__all__ = [
+    "AttemptLine",
+    "Environment",
+    "EventLine",
+    "LabelsHead",
+    "MarksLine",
+    "RegistrationFile",
+    "RepliesLine",
+    "ReplyHashes",
+    "TextLine",
+]
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class MarksLine(Model):
+    """Outcomes of one judging trial, one letter per prompt (`records.MARKS`)."""
+
+    trial: str
+    marks: Annotated[str, Field(pattern="^[ynurm-]*$")]
+
+
+class RepliesLine(Model):
+    """What one generating trial was asked and what it said, as sha256 of UTF-8 text."""
+
+    trial: str
+    items: tuple[str, ...]
+    """Ids of the prompts, in the order in which they were asked."""
+    seen: tuple[Sha256, ...]
+    """Of each prompt as the model saw it."""
+    attacker: tuple[Sha256, ...] = ()
+    """Of what the attacker wrote of each reply; none where that is nothing at all."""
+    replies: tuple[Sha256, ...]
+    """Of each reply."""
+    outcomes: dict[str, Outcome] = Field(default_factory=dict)
+    """By prompt, where there was no reply to judge."""
+
+
+class TextLine(Model):
+    """One reply in words."""
+
+    trial: str
+    item: str
+    prompt: str
+    attacker: str
+    reply: str
+
+
+class AttemptLine(Model):
+    """One attempt at a trial; times are seconds since the epoch."""
+
+    trial: str
+    worker: str
+    started: float
+    ended: float
+    status: str
+    final: bool
+    code: str = ""
+    message: str = ""
+
+
+class EventLine(Model):
+    """Something that happened."""
+
+    at: float
+    kind: str
+    detail: dict[str, Any] = Field(default_factory=dict)
+
+
+class LabelsHead(Model):
+    """First line of the labels."""
+
+    format: Literal["threatspec/labels/v1"] = Field(default="threatspec/labels/v1", alias="schema")
+    plan: str
+    seed: int = Field(ge=0)
+
+
+class RegistrationFile(Registration):
+    """What was written down before anything ran, as a file."""
+
+    format: Literal["threatspec/registration/v1"] = Field(
+        default="threatspec/registration/v1", alias="schema"
+    )
+
+    def registration(self) -> Registration:
+        """Without the name of its format."""
+        return Registration(**{name: getattr(self, name) for name in Registration.model_fields})
+
+
+class Environment(Model):
+    """The machine on which a bundle was written; no name of it or of its user."""
+
+    format: Literal["threatspec/environment/v1"] = Field(
+        default="threatspec/environment/v1", alias="schema"
+    )
+    python: str
+    platform: str
+    machine: str
+    cpu: str
+    libraries: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyHashes:
+    """A line of replies, 32 bytes for each."""
+
+    items: tuple[str, ...]
+    seen: bytes
+    attacker: bytes
+    """Empty where the attacker wrote nothing at all."""
+    replies: bytes
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+
+    def reply(self, place: int) -> bytes:
+        """sha256 of one reply."""
+        return self.replies[32 * place : 32 * place + 32]
+
+    def written(self, place: int) -> bytes:
+        """sha256 of what the attacker wrote of one reply; empty if nothing."""
+        return self.attacker[32 * place : 32 * place + 32]
