@@ -7,7 +7,8 @@
     element.append(...children);
     return element;
   };
-  const text = (row, column) => row.cells[column].textContent.trim();
+  const text = (row, column) =>
+    (row.cells[column].dataset.value ?? row.cells[column].textContent).trim();
 
   const compared = (a, b) => {
     const [x, y] = [Number.parseFloat(a.replaceAll(",", "")), Number.parseFloat(b.replaceAll(",", ""))];

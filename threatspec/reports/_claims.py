@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from threatspec.claims import CellReading, ClaimVerdict, ControlReading, Evidence
+from threatspec.claims import CellReading, ClaimVerdict, ControlReading, Evidence, FlagEffect
 from threatspec.records import Arm, PlannedClaim, Realised
 from threatspec.reports._axis import Axis, axis
 from threatspec.reports._budget import SpentLine, budget_lines
+from threatspec.reports._cost import Cost, cost
 from threatspec.reports._details import Details, Disagreement, Transcript
 from threatspec.reports._governance import governed, protected
 from threatspec.reports._heat import Heat, heat
 from threatspec.reports._paragraph import paragraph
 from threatspec.reports._predicates import own_reading
+from threatspec.reports._read import read_words
+from threatspec.reports._rules import RuleLine, rule_lines, rules_apart, waiver_words
 from threatspec.reports._slices import SliceLine, slice_lines
 from threatspec.reports._threat import threat
-from threatspec.reports._words import counted, measure, span
+from threatspec.reports._words import counted, flag, measure, runs, span
 from threatspec.schema import operands, parse_predicate
 
 __all__ = ["ClaimView", "ControlView", "Differing"]
@@ -80,12 +83,49 @@ class ClaimView:
     @property
     def slices(self) -> tuple[SliceLine, ...]:
         """What single slices of the prompts reached, where slices were read."""
-        return slice_lines(self.evidence, self.claim)
+        return slice_lines(self.evidence, self.planned, self.claim)
 
     @property
     def expectation(self) -> str:
         """Whether the verdict is the one that lets the claim pass."""
-        return "as expected" if self.claim.passed else "NOT as expected"
+        if not self.claim.passed:
+            return "NOT as expected"
+        return "as expected, but with waivers" if self.claim.waived else "as expected"
+
+    @property
+    def waivers(self) -> str:
+        """What a claim is supported in spite of: `TS-R6 by the lab until 2027-01-01`."""
+        return waiver_words(self.claim, self.planned.claim.waivers)
+
+    @property
+    def rules(self) -> tuple[RuleLine, ...]:
+        """Rules of admissibility that are broken, with their titles."""
+        return rule_lines(self.claim)
+
+    @property
+    def insufficient(self) -> tuple[tuple[str, str], ...]:
+        """Codes and words of the rules that make the claim inadmissible."""
+        return tuple((one.rule, one.says) for one in rules_apart(self.claim)[1])
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags that change what may be concluded."""
+        found = self.claim.flags
+        return tuple(flag(one) for one in found if one.effect is not FlagEffect.NOTE)
+
+    @property
+    def runs(self) -> str:
+        """That the claim was run more than once."""
+        return runs(self.claim.run)
+
+    @property
+    def cost(self) -> Cost | None:
+        """What it costs to break the subject, its control and the undefended model."""
+        return cost(self.claim, self.planned.claim.quantifier == "some")
+
+    def read(self, arm: Arm) -> str:
+        """How far the cells of an arm were read, where not to the end."""
+        return read_words(self.evidence.plan, self.cells(arm))
 
     @property
     def wanted(self) -> str:
@@ -103,6 +143,11 @@ class ClaimView:
         """The decisive reason, unless it is the witness's own sentence, which is shown anyway."""
         witness = self.claim.witness
         return "" if witness and witness.says == self.decisive else self.decisive
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The other reasons, but for rules, which stand in a table of their own."""
+        return tuple(one for one in rules_apart(self.claim)[0] if one != self.decisive)
 
     def cells(self, arm: Arm) -> tuple[CellReading, ...]:
         """Attacked cells of one arm."""

@@ -160,7 +160,8 @@ def _lines(row: Row, entry: Entry | None) -> Iterator[str]:
     if refusal:
         yield refusal
         return
-    yield entry.claim.verdict.value
+    waived = ", ".join(dict.fromkeys(one.rule for one in entry.claim.waived))
+    yield f"{entry.claim.verdict.value}{f', waived: {waived}' if waived else ''}"
     if entry.worst:
         reading = entry.worst.reading
         yield f"worst {words.units(reading)} {words.bounds(reading)}"
@@ -188,6 +189,7 @@ def _data(row: Row, entry: Entry) -> dict[str, object]:
     return {
         **data,
         "verdict": entry.claim.verdict.value,
+        "waived": list(dict.fromkeys(one.rule for one in entry.claim.waived)),
         "worst": shown,
         "witness": witness.model_dump(mode="json") if witness else None,
     }

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 
 from threatspec.claims import CampaignVerdict, CellReading, ClaimVerdict, Evidence, MeasureReading
 from threatspec.reports._details import Details
+from threatspec.reports._rules import rules_in_short
 from threatspec.reports._visible import one_line
 
 __all__ = ["COLUMNS", "render_csv"]
 
 COLUMNS = (
-    "claim", "verdict", "expected", "subject", "adversary", "holds", "arm", "procedure",
+    "claim", "verdict", "expected", "rules", "subject", "adversary", "holds", "arm", "procedure",
     "replicate", "cell", "state", "counts", "reads", "p", "adjusted_p", "measure", "yes",
     "unknown", "units", "rate", "lower", "upper", "confidence", "steps", "tokens", "flops",
     "seconds", "witness", "note",
@@ -41,8 +42,9 @@ def render_csv(evidence: Evidence, verdict: CampaignVerdict, details: Details | 
 def _row(
     claim: ClaimVerdict, cell: CellReading, reading: MeasureReading | None
 ) -> Iterator[str | int | float]:
-    yield from (claim.id, claim.verdict.value, claim.expected.value, claim.subject)
-    yield from (claim.adversary, claim.holds, cell.arm.value, cell.procedure, cell.replicate)
+    yield from (claim.id, claim.verdict.value, claim.expected.value, rules_in_short(claim))
+    yield from (claim.subject, claim.adversary, claim.holds)
+    yield from (cell.arm.value, cell.procedure, cell.replicate)
     yield from (cell.cell, cell.state.value, cell.counts.value, cell.holds.value)
     yield from (cell.p, cell.adjusted_p)
     yield from _read(reading)

@@ -14,14 +14,14 @@ __all__ = ["report_data", "report_json", "verdict_json"]
 
 
 def verdict_json(verdict: CampaignVerdict) -> str:
-    """The verdicts alone (`threatspec/verdict/v1`)."""
+    """The verdicts alone (`threatspec/verdict/v2`)."""
     return _dumped(verdict.model_dump(mode="json", by_alias=True))
 
 
 def report_json(
     evidence: Evidence, verdict: CampaignVerdict, details: Details | None = None
 ) -> str:
-    """The whole report (`threatspec/report/v1`)."""
+    """The whole report (`threatspec/report/v2`)."""
     return _dumped(report_data(evidence, verdict, details))
 
 
@@ -32,7 +32,7 @@ def report_data(
     report = build(evidence, verdict, details)
     plan = evidence.plan
     data: dict[str, Any] = {
-        "schema": "threatspec/report/v1",
+        "schema": "threatspec/report/v2",
         "verdict": verdict.model_dump(mode="json", by_alias=True),
         "measures": {name: m.model_dump(mode="json") for name, m in plan.measures.items()},
         "procedures": {name: p.model_dump(mode="json") for name, p in plan.procedures.items()},

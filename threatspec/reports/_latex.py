@@ -77,8 +77,9 @@ def _caption(report: Report) -> str:
     levels = ", ".join(f"{share * 100:g}" for share in shares)
     return (
         f"{latex_text(report.title)}: {latex_text(report.headline)}{unfinished} "
-        rf"The worst run is the attacked cell that speaks most against a claim, as a share of its "
-        rf"units with one-sided bounds at {levels}\,\%; refutations are corrected over all cells."
+        rf"The worst run is the attacked cell that speaks most against a claim, as a share of the "
+        rf"units read, with one-sided bounds at {levels}\,\%; refutations are corrected over all "
+        "cells."
     )
 
 
@@ -86,11 +87,20 @@ def _row(view: ClaimView) -> Iterator[str]:
     claim = view.claim
     run = worst(view.cells(Arm.DEFENDED), claim.holds)
     yield rf"\raggedright {latex_text(claim.id)}"
-    yield rf"\raggedright \textsc{{{claim.verdict.value.lower()}}}"
+    yield rf"\raggedright \textsc{{{claim.verdict.value.lower()}}}{_rules(view)}"
     yield rf"\raggedright {latex_text(claim.holds)}"
     yield _worst_cell(run.reading.tally.rate, bounds(run.reading)) if run else "none"
     yield rf"\raggedright {_witness(view)}"
     yield latex_text(units(run.reading)) if run else "none"
+
+
+def _rules(view: ClaimView) -> str:
+    """Rules that are waived, or that make the claim inadmissible."""
+    waived = ", ".join(dict.fromkeys(one.rule for one in view.claim.waived))
+    broken = ", ".join(dict.fromkeys(code for code, _ in view.insufficient))
+    if waived:
+        return f" {latex_text(f'with waivers ({waived})')}"
+    return f" {latex_text(f'({broken})')}" if broken else ""
 
 
 def _worst_cell(rate: float, interval: str) -> str:

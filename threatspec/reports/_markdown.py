@@ -92,11 +92,15 @@ def _line(view: ClaimView) -> Sequence[str]:
     run = worst(view.cells(Arm.DEFENDED), view.claim.holds)
     return (
         markdown_text(view.claim.id),
-        f"**{view.claim.verdict.value}**",
+        f"**{view.claim.verdict.value}**{_waived(view)}",
         "yes" if view.claim.passed else "**no**",
         f"{words.share(run.reading)}, {words.interval(run.reading)}" if run else "none",
         markdown_prose(view.decisive),
     )
+
+
+def _waived(view: ClaimView) -> str:
+    return f" with waivers: {markdown_text(view.waivers)}" if view.waivers else ""
 
 
 def _claims(report: Report, cells: bool) -> Iterator[str]:
@@ -109,6 +113,35 @@ def _claims(report: Report, cells: bool) -> Iterator[str]:
             for arm in view.arms:
                 yield f"### {words.ARMS[arm][0].upper()}{words.ARMS[arm][1:]}\n"
                 yield from _cells(view, view.cells(arm))
+                if read := view.read(arm):
+                    yield f"{markdown_text(read)}\n"
+            yield from _rules(view)
+            yield from _cost(view)
+
+
+def _rules(view: ClaimView) -> Iterator[str]:
+    if view.rules:
+        yield "### Rules of admissibility that are not met\n"
+        rows = (
+            (markdown_code(line.reading.rule), markdown_text(line.title),
+             markdown_prose(line.reading.says), markdown_prose(line.answer))
+            for line in view.rules
+        )  # fmt: skip
+        yield from _table(("rule", "asks", "what is not met", "answer"), rows)
+
+
+def _cost(view: ClaimView) -> Iterator[str]:
+    if view.cost:
+        yield "### Cost to break\n"
+        yield f"The {markdown_text(view.cost.title)}.\n"
+        rows = (
+            (markdown_text(line.subject), line.flops, line.rate, markdown_text(line.by))
+            for line in view.cost.lines
+        )
+        yield from _table(("on", "FLOPs", "best so far", "by"), rows)
+        ends = (f"{words.ARMS[arm]}, {subject}: {end}" for arm, subject, end in view.cost.ends)
+        yield from (f"- {markdown_text(words.sentence(text))}" for text in ends)
+        yield ""
 
 
 def _facts(view: ClaimView) -> Iterator[tuple[str, str]]:
@@ -118,6 +151,13 @@ def _facts(view: ClaimView) -> Iterator[tuple[str, str]]:
     yield "Expected", markdown_prose(view.wanted)
     if claim.witness:
         yield "Witness", markdown_prose(claim.witness.says)
+    if view.waivers:
+        yield "With waivers", markdown_prose(view.waivers)
+    yield from ((f"Open rule {code}", markdown_prose(says)) for code, says in view.insufficient)
+    yield from (("Flag", markdown_prose(words.flag(found))) for found in claim.flags)
+    for name, text in (("Seeds", claim.seeds), ("Near", claim.turning), ("Runs", view.runs)):
+        if text:
+            yield name, markdown_prose(words.sentence(text))
     yield "Scope", markdown_prose(claim.scope)
     yield from ((name, markdown_text(text)) for name, text in (*view.protects, *view.governance))
     if claim.not_run:

@@ -61,7 +61,9 @@ class Report:
         passed = sum(claim.passed for claim in self.verdict.claims)
         claims = counted(len(self.verdict.claims), "claim")
         verb = "was" if len(self.verdict.claims) == 1 else "were"
-        return f"{claims} {verb} tested, {passed} came out as expected."
+        waived = sum(claim.passed and bool(claim.waived) for claim in self.verdict.claims)
+        only = f", {waived} of them only with waivers" if waived else ""
+        return f"{claims} {verb} tested, {passed} came out as expected{only}."
 
     @property
     def classes(self) -> tuple[tuple[Verdict, int, str], ...]:

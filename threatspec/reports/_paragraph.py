@@ -58,8 +58,8 @@ def _seen(claim: ClaimVerdict, cells: Sequence[CellReading]) -> Iterator[str]:
         claimed = f"; the claim allows {word} {percent(allowed.value)} %"
     read = found.reading
     yield (
-        f"In the worst run ({found.name}) `{read.measure}` is {share(read)} ({units(read)} units), "
-        f"{interval(read)} by its bounds{claimed}."
+        f"In the worst run ({found.name}) `{read.measure}` is {share(read)} ({units(read)} units "
+        f"read), {interval(read)} by its bounds{claimed}."
     )
 
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from threatspec.claims import CellReading, CellState, ClaimVerdict, Evidence, Tally, Truth
-from threatspec.records import Arm
+from threatspec.claims import (
+    CellEvidence,
+    CellReading,
+    CellState,
+    ClaimVerdict,
+    Evidence,
+    Tally,
+    Truth,
+    View,
+)
+from threatspec.records import Arm, PlannedClaim
 from threatspec.reports._predicates import limit, own_measure
 
 __all__ = ["SliceLine", "slice_lines"]
@@ -22,27 +31,34 @@ class SliceLine:
     tally: Tally
 
 
-def slice_lines(evidence: Evidence, claim: ClaimVerdict) -> tuple[SliceLine, ...]:
+def slice_lines(
+    evidence: Evidence, planned: PlannedClaim, claim: ClaimVerdict
+) -> tuple[SliceLine, ...]:
     """Every slice of the claim's own measure that was counted; counts only, no verdicts."""
-    start = f"{own_measure(claim.holds)}["
-    cells = [c for c in claim.cells if c.arm is Arm.DEFENDED and _speaks(c)]
-    names = {
-        name: None
-        for c in cells
-        for name in evidence.cells[c.cell].tallies
-        if name.startswith(start)
-    }
+    own = own_measure(claim.holds)
+    measure = evidence.plan.measures.get(own)
+    if measure is None or not measure.slices:
+        return ()
+    view = View(evidence, planned)
+    cells = [
+        (cell, view.cell(cell.cell, cell.arm))
+        for cell in claim.cells
+        if cell.arm is Arm.DEFENDED and _speaks(cell)
+    ]
     at_most = limit(claim.holds).at_most
-    return tuple(_line(evidence, cells, name, start, at_most) for name in names)
+    lines = (_line(cells, own, name, at_most) for name in measure.slices)
+    return tuple(line for line in lines if line)
 
 
 def _line(
-    evidence: Evidence, cells: Sequence[CellReading], name: str, start: str, at_most: bool
-) -> SliceLine:
-    read = [(c, evidence.cells[c.cell].tallies.get(name)) for c in cells]
-    found = [(c, tally) for c, tally in read if tally is not None]
+    cells: Sequence[tuple[CellReading, CellEvidence]], own: str, name: str, at_most: bool
+) -> SliceLine | None:
+    read = [(cell, evidence.tallies.get(f"{own}[{name}]")) for cell, evidence in cells]
+    found = [(cell, tally) for cell, tally in read if tally is not None and tally.units]
+    if not found:
+        return None
     run, tally = max(found, key=lambda pair: pair[1].rate if at_most else -pair[1].rate)
-    return SliceLine(name.removeprefix(start).removesuffix("]"), run, tally)
+    return SliceLine(name, run, tally)
 
 
 def _speaks(cell: CellReading) -> bool:

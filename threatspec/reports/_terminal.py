@@ -24,8 +24,10 @@ from threatspec.claims import (
 from threatspec.records import Arm, Realised
 from threatspec.reports import _words as words
 from threatspec.reports._claims import ClaimView, ControlView, Differing
+from threatspec.reports._cost import Cost
 from threatspec.reports._details import Details
 from threatspec.reports._model import build
+from threatspec.reports._rules import codes
 from threatspec.reports._visible import one_line
 from threatspec.schema import Verdict
 
@@ -57,7 +59,7 @@ def render_terminal(
     report = build(evidence, verdict, details)
     for view in report.claims:
         console.print(_head(view), soft_wrap=True)
-        print_facts(console, _facts(view))
+        print_facts(console, _facts(view, full))
         if full:
             _evidence(console, view)
         console.print()
@@ -88,39 +90,60 @@ def _print(console: Console, text: str, label: str = "") -> None:
 
 def _head(view: ClaimView) -> Text:
     claim = view.claim
+    waived = bool(claim.waived)
+    good = "bold yellow" if waived else "green"
     return Text.assemble(
-        (f"{claim.verdict.value:<{_LABEL}}", _STYLES[claim.verdict]),
+        (f"{claim.verdict.value:<{_LABEL}}", "bold yellow" if waived else _STYLES[claim.verdict]),
         "  ",
         (one_line(claim.id), "bold"),
         "  ",
-        (view.expectation, "green" if claim.passed else "bold red"),
+        (view.expectation, good if claim.passed else "bold red"),
     )
 
 
-def _facts(view: ClaimView) -> Iterator[tuple[str, str]]:
+def _facts(view: ClaimView, full: bool) -> Iterator[tuple[str, str]]:
     claim = view.claim
     yield "claim", claim.says
-    if view.reason:
+    yield from view.insufficient
+    if view.reason and not view.insufficient:
         yield "because", view.reason
     if claim.witness:
         yield "witness", claim.witness.says
+    if not full:
+        yield from _answered(view)
+        yield from (("flag", text) for text in view.flags)
+    for label, text in (("seeds", claim.seeds), ("near", claim.turning), ("run", view.runs)):
+        if text:
+            yield label, text
     yield "scope", claim.scope
     if claim.because or not claim.passed:
         yield "expected", view.wanted
     yield "next", claim.next_step
 
 
+def _answered(view: ClaimView) -> Iterator[tuple[str, str]]:
+    """Broken rules that somebody answers for, and those that the claim's scope answers."""
+    for line in view.rules:
+        if line.reading.answer == "waived":
+            yield "waived", f"{line.reading.rule} by {line.reading.by}"
+    if scoped := codes(view.claim, "scoped"):
+        yield "scoped", ", ".join(scoped)
+
+
 # full
 
 
 def _evidence(console: Console, view: ClaimView) -> None:
-    for reason in view.claim.reasons[1:]:
+    for reason in view.further:
         _print(console, reason, "also")
     for label, about in (("protects", view.protects), ("governed", view.governance)):
         if about:
             _print(console, "; ".join(f"{what.lower()}: {text}" for what, text in about), label)
     for arm in view.arms:
         _cells(console, view, arm)
+    _labelled(console, "rules that are not met, and what answers them", _rules(view))
+    _labelled(console, "flags", (("flag", words.flag(one)) for one in view.claim.flags))
+    _cost(console, view.cost)
     for heading, lines in _sections(view):
         for number, line in enumerate(lines):
             if number == 0:
@@ -128,7 +151,40 @@ def _evidence(console: Console, view: ClaimView) -> None:
             console.print(_line(line), soft_wrap=False)
 
 
+def _labelled(console: Console, heading: str, facts: Iterable[tuple[str, str]]) -> None:
+    """A heading with labelled paragraphs, or nothing."""
+    for number, fact in enumerate(facts):
+        if number == 0:
+            _heading(console, heading)
+        print_facts(console, [fact])
+
+
+def _rules(view: ClaimView) -> Iterator[tuple[str, str]]:
+    for line in view.rules:
+        yield line.reading.rule, f"{line.title}: {line.reading.says}; {line.answer}"
+
+
+def _cost(console: Console, found: Cost | None) -> None:
+    if found is None:
+        return
+    _heading(console, f"cost to break: {found.title}")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    for head in ("on", "FLOPs", "best so far", "by"):
+        table.add_column(head, overflow="fold")
+    above = ""
+    for line in found.lines:
+        name = "" if line.subject == above else line.subject
+        above = line.subject
+        row = (name, line.flops, line.rate, line.by)
+        table.add_row(*(Text(one_line(text)) for text in row))
+    console.print(table)
+    for arm, subject, end in found.ends:
+        console.print(_line(f"{words.ARMS[arm]}, {subject}: {end}"))
+
+
 def _sections(view: ClaimView) -> Iterator[tuple[str, Iterable[str]]]:
+    series = (f"{one.says}: {words.STANDS[one.stands]}" for one in view.claim.series)
+    yield "each attack over its seeds", series
     yield "before any attack", map(_gate, view.claim.gates)
     alive = (line for control in view.controls for line in _control(control))
     yield "controls: were the attacks alive?", alive
@@ -151,6 +207,8 @@ def _cells(console: Console, view: ClaimView, arm: Arm) -> None:
         above = cell.procedure
         table.add_row(*(Text(text) for text in _row(cell, name, measures, narrow)))
     console.print(table)
+    if text := view.read(arm):
+        console.print(_line(text, "dim"))
     notes = (f"{c.procedure}, replicate {c.replicate}: {c.note}" for c in cells if c.note)
     print_facts(console, (("note", note) for note in notes))
 

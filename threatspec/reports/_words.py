@@ -7,7 +7,14 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from threatspec.claims import CellReading, CellState, MeasureReading, Truth
+from threatspec.claims import (
+    CellReading,
+    CellState,
+    FlagEffect,
+    FlagReading,
+    MeasureReading,
+    Truth,
+)
 from threatspec.measures import JUDGES
 from threatspec.records import Arm, PlannedMeasure, Spend
 from threatspec.schema import Adversary, Capability, Verdict
@@ -16,6 +23,7 @@ __all__ = [
     "ARMS",
     "MEANINGS",
     "READINGS",
+    "STANDS",
     "access",
     "bounds",
     "capability",
@@ -23,12 +31,15 @@ __all__ = [
     "cost",
     "counted",
     "duration",
+    "flag",
     "flops",
     "interval",
     "knob",
     "large",
     "measure",
     "percent",
+    "runs",
+    "sentence",
     "share",
     "span",
     "spend",
@@ -40,7 +51,8 @@ MEANINGS = {
     Verdict.REFUTED: "at least one attack inside the adversary's budget breaks the claim",
     Verdict.INCONCLUSIVE: "the evidence decides neither way",
     Verdict.VACUOUS: "the evidence could not have refuted the claim, so it says nothing for it",
-    Verdict.INADMISSIBLE: "the evidence may not be used for this claim",
+    Verdict.INADMISSIBLE: "the evidence may not be used for this claim, or a rule is broken "
+    "without which it does not suffice",
 }
 
 ARMS = {
@@ -48,6 +60,9 @@ ARMS = {
     Arm.CONTROL: "the control, which must break",
     Arm.UNDEFENDED: "the undefended subject",
 }
+
+STANDS = {Truth.TRUE: "withstood", Truth.FALSE: "did not withstand", Truth.UNDECIDED: "open"}
+"""What is said of a procedure as a whole, over its seeds."""
 
 READINGS = {Truth.TRUE: "within", Truth.FALSE: "breaks", Truth.UNDECIDED: "open"}
 
@@ -77,6 +92,8 @@ _CAPABILITIES = {
 }
 _SCALES = ((1e18, "quintillion"), (1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"),
            (1e6, "million"))  # fmt: skip
+_SHORT = 0.05
+"""Seconds that one decimal cannot show."""
 _STATES = {CellState.NOT_RUN: "not run", CellState.OVER_BUDGET: "over budget"}
 
 
@@ -104,6 +121,26 @@ def cell_word(cell: CellReading) -> str:
     return "collapsed" if cell.counts is Truth.FALSE else "open"
 
 
+def flag(found: FlagReading) -> str:
+    """What a flag says, and what it does to the verdict."""
+    effect = {
+        FlagEffect.NOTE: "",
+        FlagEffect.BLOCKS: " (it blocks support)",
+        FlagEffect.VACUOUS: " (it makes the evidence vacuous)",
+    }
+    return f"{found.flag}: {found.says}{effect[found.effect]}"
+
+
+def runs(number: int) -> str:
+    """That a claim was run more than once, as each run is another chance."""
+    return f"this claim was run {number} times in this place" if number > 1 else ""
+
+
+def sentence(text: str) -> str:
+    """A phrase on its own."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
 def counted(number: int, noun: str) -> str:
     """`1 claim`, `2 claims`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -122,10 +159,10 @@ def share(reading: MeasureReading) -> str:
 
 
 def units(reading: MeasureReading) -> str:
-    """`118/120`, with what is unknown."""
+    """`118 of 120`: of the units that were read, with what is unknown of them."""
     tally = reading.tally
     unknown = f" ({tally.unknown} unknown)" if tally.unknown else ""
-    return f"{tally.yes}/{tally.units}{unknown}"
+    return f"{tally.yes} of {tally.units}{unknown}"
 
 
 def bounds(reading: MeasureReading) -> str:
@@ -175,7 +212,7 @@ def spend(value: Spend) -> str:
         parts.append(counted(value.steps, "step"))
     if value.flops:
         parts.append(flops(value.flops))
-    if value.seconds:
+    if value.seconds >= _SHORT:
         parts.append(duration(value.seconds))
     return ", ".join(parts) or "no training"
 
@@ -187,7 +224,7 @@ def cost(value: Spend) -> str:
         parts.append(counted(value.steps, "optimiser step"))
     if value.flops:
         parts.append(f"{large(value.flops)} floating-point operations")
-    if value.seconds:
+    if value.seconds >= _SHORT:
         parts.append(f"{duration(value.seconds)} of computing time")
     return ", ".join(parts) or "nothing but asking"
 
