@@ -98,7 +98,7 @@ def _answer(case: Case) -> ClaimVerdict:
         rules=findings.rules,
         flags=findings.flags,
         costs=cost_curves(case),
-        seeds=seed_share_words(case),
+        seeds=seed_share_words(case) if ruling.verdict is Verdict.SUPPORTED else "",
         turning=turning(case, ruling.verdict),
         run=view.evidence.registration.runs.get(view.planned.id, 1),
         dropped=case.dropped,

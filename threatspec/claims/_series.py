@@ -85,7 +85,10 @@ def seed_share_words(case: Case) -> str:
         return ""
     fewest = min(len(series.cells) for series in random)
     if not all(_passes(case.view, cell) for series in random for cell in series.cells):
-        return "share of seeds: not available"
+        return (
+            "what the replicates say of other seeds is not available: it needs every replicate "
+            "within its bound at half the level (`--exhaustive` reads on)"
+        )
     shown = down(_share(case.view, fewest, deterministic=False))
     return (
         f"{fewest} of {fewest} seeds passed under each attack; with "
