@@ -29,6 +29,7 @@ from threatspec.claims._models import (
     MeasureReading,
     RuleKind,
     RuleReading,
+    SeriesReading,
     Truth,
     Witness,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "Rule",
     "RuleKind",
     "RuleReading",
+    "SeriesReading",
     "Tally",
     "Truth",
     "View",
