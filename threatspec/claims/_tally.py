@@ -14,6 +14,7 @@ from threatspec.schema import Calibration, Model
 from threatspec.statistics import (
     Interval,
     betting_lower,
+    betting_p,
     betting_upper,
     log_e_refute,
     lower_bound,
@@ -76,10 +77,9 @@ class Tally(Model):
             case Basis.ENUMERATED if self.units:
                 return Interval(self.yes / self.units, most / self.units)
             case Basis.MEAN:
-                return Interval(
-                    betting_lower(tuple(low for low, _ in self.scores), alpha),
-                    betting_upper(tuple(high for _, high in self.scores), alpha),
-                )
+                lower = betting_lower(tuple(low for low, _ in self.scores), alpha)
+                upper = betting_upper(tuple(high for _, high in self.scores), alpha)
+                return Interval(min(lower, upper), max(lower, upper))  # best ends may cross
             case Basis.SEQUENTIAL:
                 return Interval(
                     sequence_lower(self.yes, self.units, alpha),
@@ -101,9 +101,12 @@ class Tally(Model):
                 return p_exceeds(self.yes, self.units, limit) if 0 <= limit <= 1 else None
             case Basis.SEQUENTIAL if 0 < limit < 1 and self.units:
                 return math.exp(-log_e_refute(self.yes, self.units - self.yes, limit))
+            case Basis.MEAN if 0 <= limit <= 1:
+                return betting_p(tuple(low for low, _ in self.scores), limit)
         return None
 
     def p_below(self, limit: float) -> float | None:
         """The smallest level at which the upper bound is less than `limit`."""
-        mirrored = self.model_copy(update={"yes": self.no})
+        scores = tuple((1 - high, 1 - low) for low, high in self.scores)
+        mirrored = self.model_copy(update={"yes": self.no, "scores": scores})
         return mirrored.p_above(1 - limit)

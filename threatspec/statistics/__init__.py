@@ -1,7 +1,7 @@
 """Statistics with `math` alone: bounds, e-values, intervals, families of tests, planning."""
 
 from threatspec.statistics._agreement import Agreement
-from threatspec.statistics._betting import betting_lower, betting_upper
+from threatspec.statistics._betting import betting_lower, betting_p, betting_upper
 from threatspec.statistics._binomial import (
     beta_cdf,
     beta_quantile,
@@ -89,6 +89,7 @@ __all__ = [
     "beta_cdf",
     "beta_quantile",
     "betting_lower",
+    "betting_p",
     "betting_upper",
     "boundaries",
     "calibrated_lower",

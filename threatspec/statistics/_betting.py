@@ -7,11 +7,11 @@ fixed before any was seen. Waudby-Smith & Ramdas, arXiv 2010.09686.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from operator import mul
 
-__all__ = ["betting_lower", "betting_upper"]
+__all__ = ["betting_lower", "betting_p", "betting_upper"]
 
 _PRECISION = 1e-9
 _PARTS = 8
@@ -49,11 +49,27 @@ def betting_upper(scores: Sequence[float], alpha: float) -> float:
     return 1 - betting_lower([1 - score for score in scores], alpha)
 
 
+def betting_p(scores: Sequence[float], m: float) -> float:
+    """p-value against "the mean is at most m": 1 over the most that the capital ever was.
+
+    The least level at which `betting_lower` exceeds m. Raises ValueError as that does.
+    """
+    _check(scores, 0.5)
+    if m <= 0:
+        return 0.0 if any(scores) else 1.0
+    return min(1.0, _PARTS / max(_capital(scores, m), default=_PARTS))
+
+
 def _reaches(goal: float, scores: Sequence[float], m: float) -> bool:
     """Whether the parts, of 1 each to begin with, ever add up to `goal`."""
+    return any(now >= goal for now in _capital(scores, m))
+
+
+def _capital(scores: Sequence[float], m: float) -> Iterator[float]:
+    """All parts together after each score."""
     gains = [score / m for score in scores]
     parts = [accumulate([1 - stake + stake * gain for gain in gains], mul) for stake in _STAKES]
-    return any(sum(now) >= goal for now in zip(*parts, strict=True))
+    return map(sum, zip(*parts, strict=True))
 
 
 def _check(scores: Sequence[float], alpha: float) -> None:
