@@ -18,6 +18,7 @@ FIELDS: dict[str, type[schema.Model]] = {
     "The file": schema.Spec,
     "Subject": schema.Subject,
     "Measure": schema.Measure,
+    "Calibration": schema.Calibration,
     "Judge": schema.JudgeUse,
     "Serving": schema.Serving,
     "Adversary": schema.Adversary,
@@ -30,10 +31,12 @@ FIELDS: dict[str, type[schema.Model]] = {
     "Seeds": schema.Seeds,
     "Expect": schema.Expectation,
     "Scope": schema.ClaimScope,
+    "Waivers": schema.Waiver,
     "Protects": schema.Protects,
     "Governance": schema.Governance,
     "File benchmarks": Item,
     "Attack cards": schema.AttackCard,
+    "Descriptions": schema.DescriptionCard,
     "Runner profiles": LocalProfile,
 }
 NOT_EVALUATED: dict[str, type[schema.Model]] = {

@@ -94,7 +94,7 @@ def _design(found: Resolution, one: Expanded) -> Design:
         measures=spec.measures,
         serving=spec.serving,
         governance=spec.governance,
-        procedures=tuple(_procedure(claim, resolved) for resolved in made),
+        procedures=tuple(_procedure(one, resolved) for resolved in made),
         exact=_exact(found),
         overlaps=overlaps(found),
         described=_described(found),
@@ -102,15 +102,16 @@ def _design(found: Resolution, one: Expanded) -> Design:
     )
 
 
-def _procedure(claim: Claim, resolved: Resolved) -> DesignProcedure:
-    seeds, random = claim.seeds, not resolved.deterministic
+def _procedure(one: Expanded, resolved: Resolved) -> DesignProcedure:
+    """A claim `for: each` attack replicates one of the adversary's."""
+    seeds = one.claim.seeds
+    random = not resolved.deterministic and one.procedure in {None, resolved.name}
     return DesignProcedure(
         name=resolved.name,
         attack=resolved.attack.kind,
         config=resolved.config.model_dump(mode="json"),
         rows={role.value: entry["source"] for role, entry in resolved.data.items()},
         trainer=resolved.trainer,
-        deterministic=resolved.deterministic,
         seeds=tuple(
             replicate_seeds(seeds.root, replicate, resolved.streams)
             for replicate in range(seeds.replicates if random else 0)

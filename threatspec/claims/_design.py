@@ -45,10 +45,8 @@ class DesignProcedure:
     rows: Mapping[str, str]
     """Source of training rows (`BENCHMARK#SPLIT`) by role; empty if it trains nothing."""
     trainer: str
-    deterministic: bool
-    """True if it declares no seed streams."""
     seeds: tuple[Mapping[Stream, int], ...] = ()
-    """Of each replicate."""
+    """Of each replicate that the claim needs; none if it has no seed streams."""
 
     @property
     def trains(self) -> bool:
@@ -89,13 +87,13 @@ class Design:
 
     @property
     def random(self) -> tuple[DesignProcedure, ...]:
-        """The procedures with randomness."""
-        return tuple(one for one in self.procedures if not one.deterministic)
+        """The procedures with randomness that this claim is about."""
+        return tuple(one for one in self.procedures if one.seeds)
 
     @property
     def replicates(self) -> tuple[int, ...]:
-        """How often each procedure with randomness is run, as far as this claim needs it."""
-        return tuple(len(one.seeds) for one in self.random if one.seeds)
+        """How often each of these is run."""
+        return tuple(len(one.seeds) for one in self.random)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -170,8 +168,7 @@ def _procedure(plan: Plan, planned: PlannedClaim, found: Procedure) -> DesignPro
         config=found.config,
         rows={role: entry["source"] for role, entry in found.data.items()},
         trainer=found.trainer,
-        deterministic=found.deterministic,
-        seeds=tuple(cell.seeds for cell in cells if cell.procedure == found.id),
+        seeds=tuple(c.seeds for c in cells if c.procedure == found.id and c.seeds),
     )
 
 
