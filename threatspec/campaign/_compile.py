@@ -8,13 +8,13 @@ from functools import cached_property
 
 from threatspec.campaign._digests import code_digests, component_digest, source_digest
 from threatspec.campaign._expand import Expanded, expand
-from threatspec.campaign._resolution import Resolution, models_of, resolve
 from threatspec.campaign._overlap import overlaps
+from threatspec.campaign._resolution import Resolution, models_of, resolve
 from threatspec.campaign._resolve import Resolved
 from threatspec.campaign._seeds import replicate_seeds
 from threatspec.campaign._trials import TrialBook
 from threatspec.loading import LoadedSpec
-from threatspec.measures import JUDGES, Item, reading_order
+from threatspec.measures import JUDGES, Item
 from threatspec.records import (
     UNTOUCHED,
     Arm,
@@ -70,7 +70,6 @@ class _Compiler:
         self.spec = found.spec
         self.book = TrialBook(found, execution)
         self.drafts: dict[tuple[str, str, int, int, bool], _Draft] = {}
-        self._orders: dict[tuple[str, str], tuple[tuple[Item, ...], ...]] = {}
         self.procedures = {
             name: [(resolved, _procedure(name, resolved)) for resolved in attacks]
             for name, attacks in found.attacks.items()
@@ -222,10 +221,7 @@ class _Compiler:
 
     def _order(self, measure: str) -> tuple[tuple[Item, ...], ...]:
         """Clusters in reading order; measures of the same prompts share it."""
-        prompts = self._prompts(measure)
-        if prompts not in self._orders:
-            self._orders[prompts] = reading_order(self.found.benchmarks[measure], prompts[1])
-        return self._orders[prompts]
+        return self.found.benchmarks[measure].reading_order(self.spec.measures[measure].split)
 
     def _measure(self, name: str) -> PlannedMeasure:
         measure, benchmark = self.spec.measures[name], self.found.benchmarks[name]

@@ -15,7 +15,6 @@ from threatspec.measures.base import (
     Judgement,
     Response,
 )
-from threatspec.schema import content_id
 
 __all__ = [
     "BENCHMARKS",
@@ -28,20 +27,7 @@ __all__ = [
     "Response",
     "benchmark",
     "looks_of",
-    "reading_order",
 ]
-
-
-def reading_order(found: Benchmark, split: str) -> tuple[tuple[Item, ...], ...]:
-    """Items of a split, cluster by cluster, in a random order that the content alone decides.
-
-    Whoever stops reading early has read a random sample, and everybody reads the same one.
-    """
-    clusters: dict[str, list[Item]] = {}
-    for item in found.items(split):
-        clusters.setdefault(item.cluster, []).append(item)
-    ordered = sorted(clusters, key=lambda name: content_id("order", [found.digest, split, name]))
-    return tuple(tuple(clusters[name]) for name in ordered)
 
 
 def benchmark(name: str, folder: Path) -> Benchmark:

@@ -46,11 +46,11 @@ def file_benchmark(path: Path) -> FileBenchmark:
         text = f"the card beside {path.name} must describe it, but describes {card.file}"
         raise ThreatspecError("TS-DATA", text)
     state = path.stat()
-    return FileBenchmark(card, _read(path.resolve(), card, state.st_mtime_ns, state.st_size))
+    return _read(path.resolve(), card, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=32)
-def _read(path: Path, card: BenchmarkCard, modified_ns: int, size: int) -> tuple[Item, ...]:
+def _read(path: Path, card: BenchmarkCard, modified_ns: int, size: int) -> FileBenchmark:
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != card.sha256:
@@ -60,7 +60,7 @@ def _read(path: Path, card: BenchmarkCard, modified_ns: int, size: int) -> tuple
     lines = enumerate(data.split(b"\n"), start=1)
     items = tuple(_item(path, number, line) for number, line in lines if line.strip())
     _require(path, card, items)
-    return items
+    return FileBenchmark(card, items)
 
 
 def _item(path: Path, number: int, line: bytes) -> Item:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from threatspec.records import Outcome
 from threatspec.registry import Registry
-from threatspec.schema import Described, Model
+from threatspec.schema import Described, Model, content_id
 
 __all__ = [
     "BENCHMARKS",
@@ -66,11 +66,27 @@ class Benchmark(ABC):
     def items(self, split: str | None = None) -> tuple[Item, ...]:
         """All items, or those of one split, in a fixed order."""
 
+    def reading_order(self, split: str) -> tuple[tuple[Item, ...], ...]:
+        """Items of a split, cluster by cluster, in a random order that the content alone decides.
+
+        Whoever stops reading early has read a random sample, and everybody reads the same one.
+        """
+        if split not in self._orders:
+            clusters: dict[str, list[Item]] = {}
+            for item in self.items(split):
+                clusters.setdefault(item.cluster, []).append(item)
+            ordered = sorted(clusters, key=lambda name: content_id(
+                "order", [self.digest, split, name]))  # fmt: skip
+            self._orders[split] = tuple(tuple(clusters[name]) for name in ordered)
+        return self._orders[split]
+
+    @cached_property
+    def _orders(self) -> dict[str, tuple[tuple[Item, ...], ...]]:
+        return {}
+
     @cached_property
     def digest(self) -> str:
         """Derived from all items."""
-        from threatspec.schema import content_id
-
         return content_id("benchmark", [item.model_dump(mode="json") for item in self.items()])
 
 

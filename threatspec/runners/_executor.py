@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackContext, training_rows
 from threatspec.errors import ThreatspecError
-from threatspec.measures import JUDGES, Item, Response, benchmark, looks_of, reading_order
+from threatspec.measures import JUDGES, Item, Response, benchmark, looks_of
 from threatspec.records import (
     ArtefactStore,
     Execution,
@@ -162,7 +162,7 @@ class Executor:
         """Prompts of the trial's units, in reading order."""
         found = benchmark(trial.work["benchmark"], self.spec_folder)
         first, last = trial.work["units"]
-        clusters = reading_order(found, trial.work["split"])[first:last]
+        clusters = found.reading_order(trial.work["split"])[first:last]
         return [item for cluster in clusters for item in cluster]
 
     # judge: decide about every reply
