@@ -17,6 +17,7 @@ from threatspec.records import (
     Spend,
     TrialResult,
     TrialStatus,
+    items_by_trial,
 )
 
 Share = Callable[[Plan, Cell, str, str], float]
@@ -41,21 +42,27 @@ def judged(plan: Plan, share: Share) -> CampaignVerdict:
 def evidence_of(plan: Plan, share: Share) -> Evidence:
     """What such answers leave behind."""
     results: dict[str, TrialResult] = {}
+    parts = items_by_trial(plan)
     for cell in plan.cells.values():
         if cell.attack:
             trained = bool(plan.procedures[cell.procedure].data)
+            run = ALIVE.model_copy(update={"grad_norm": (1.0 + cell.replicate,) * ALIVE.steps})
             results[cell.attack] = TrialResult(
                 trial=cell.attack,
                 status=TrialStatus.DONE,
                 spend=Spend(steps=30, flops=1e9) if trained else Spend(),
-                realised=(ALIVE,) if trained else (),
+                realised=(run,) if trained else (),
             )
-        for measure, trial in cell.measures.items():
-            [asked] = plan.trials[trial].needs
-            results[asked] = TrialResult(trial=asked, status=TrialStatus.DONE)
-            results[trial] = TrialResult(
-                trial=trial, status=TrialStatus.DONE, rows=_rows(plan, cell, measure, share)
-            )
+        for measure, trials in cell.measures.items():
+            rows = _rows(plan, cell, measure, share)
+            for trial in trials:
+                [asked] = plan.trials[trial].needs
+                results[asked] = TrialResult(trial=asked, status=TrialStatus.DONE)
+                results[trial] = TrialResult(
+                    trial=trial,
+                    status=TrialStatus.DONE,
+                    rows=tuple(rows[item] for item in parts[trial]),
+                )
     return gather(plan, results)
 
 
@@ -64,15 +71,16 @@ def by_id(found: CampaignVerdict) -> dict[str, ClaimVerdict]:
     return {claim.id: claim for claim in found.claims}
 
 
-def _rows(plan: Plan, cell: Cell, measure: str, share: Share) -> tuple[Row, ...]:
+def _rows(plan: Plan, cell: Cell, measure: str, share: Share) -> dict[str, Row]:
+    """In the order of reading, so that every look has the same share as near as can be."""
     planned = plan.measures[measure]
-    items = benchmark(planned.benchmark, Path()).items(planned.split)
+    known = {item.id: item for item in benchmark(planned.benchmark, Path()).items(planned.split)}
     seen: dict[str, int] = {}
-    rows = []
-    for item in items:
+    rows = {}
+    for item in (known[name] for unit in planned.order for name in unit):
         n = seen[item.category] = seen.get(item.category, 0) + 1
         rate = share(plan, cell, measure, item.category)
         yes = int(n * rate + 1e-9) > int((n - 1) * rate + 1e-9)
         outcome = Outcome.YES if yes else Outcome.NO
-        rows.append(Row(item=item.id, cluster=item.cluster, outcome=outcome))
-    return tuple(rows)
+        rows[item.id] = Row(item=item.id, cluster=item.cluster, outcome=outcome)
+    return rows

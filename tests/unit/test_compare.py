@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from tests.support.answers import evidence_of
-from tests.support.specs import ABSENT, Changes, plan_of
+from tests.support.specs import ABSENT, BASE, Changes, plan_of, scoped
 from threatspec.claims import CampaignVerdict, Evidence, decide
 from threatspec.records import Cell, Plan
 from threatspec.reports import compare, comparison_json, render_comparison
@@ -18,8 +19,16 @@ from threatspec.reports import compare, comparison_json, render_comparison
 Named = tuple[str, Evidence, CampaignVerdict]
 
 
-def run(folder: Path, name: str, rate: float, changes: Changes | None = None) -> Named:
-    """A run whose attacked cells have the given share of yes (the control always breaks)."""
+FAR = "2999-01-01"
+
+
+def run(
+    folder: Path, name: str, rate: float, changes: Changes | None = None, **scope: object
+) -> Named:
+    """A run whose attacked cells have the given share of yes (the control always breaks).
+
+    Every claim is limited to what is run.
+    """
 
     def share(plan: Plan, cell: Cell, measure: str, _: str) -> float:
         if measure != "asr":
@@ -28,7 +37,7 @@ def run(folder: Path, name: str, rate: float, changes: Changes | None = None) ->
             return 0.9 if cell.attack else 0.0
         return rate if cell.attack else 0.0
 
-    found = evidence_of(plan_of(folder / name, changes), share)
+    found = evidence_of(plan_of(folder / name, scoped(changes, **scope)), share)
     return name, found, decide(found)
 
 
@@ -54,7 +63,9 @@ def test_a_row_is_a_claim_and_a_column_a_run(tmp_path: Path) -> None:
     assert before["witness"] is None
     assert after["verdict"] == "REFUTED"
     assert after["witness"]["spend"]["steps"] == 30
-    assert after["worst"]["tally"]["yes"] == 128
+    tally = after["worst"]["tally"]
+    assert tally["units"] < 256  # a cell is not read on once it is settled
+    assert tally["yes"] == pytest.approx(tally["units"] / 2, abs=4)
     assert after["worst"]["lower"] < 0.5 < after["worst"]["upper"]
     text = shown(*runs)
     assert "SUPPORTED" in text
@@ -72,7 +83,7 @@ def test_another_measure_is_not_compared(tmp_path: Path) -> None:
     assert other["reason"] == "not compared: asr is another measure (judge)"
     assert "worst" not in other
     assert "verdict" not in other
-    assert "another measure" in " ".join(shown(*runs).split())
+    assert "not compared: asr is another" in shown(*runs)
 
 
 def test_another_adversary_is_compared_and_marked(tmp_path: Path) -> None:
@@ -92,13 +103,25 @@ def test_a_claim_that_a_run_does_not_have_leaves_its_cell_empty(tmp_path: Path) 
 
 
 def test_one_run_is_shown_by_subject(tmp_path: Path) -> None:
-    subject = {"model": "specimen:deep", "control": "specimen:shallow"}
+    subject = BASE["subject"]
     changes = {"subject": ABSENT, "subjects": {"a": subject, "b": subject}}
     data = table(run(tmp_path, "one", 0.0, changes))
     assert data["columns"] == ["a", "b"]
     [row] = data["rows"]
     assert row["claim"] == "against tuner"
     assert [entry["id"] for entry in row["columns"]] == ["holds[a]", "holds[b]"]
+
+
+def test_a_claim_that_is_supported_with_waivers_says_so(tmp_path: Path) -> None:
+    waiver = {"rule": "TS-R4", "owner": "the lab", "reason": "one template", "expires": FAR}
+    waived = run(tmp_path, "one", 0.0, {"claims.0.waivers": [waiver]}, templates=ABSENT)
+    met = run(tmp_path, "two", 0.0)
+    [row] = table(waived, met)["rows"]
+    assert [(entry["verdict"], entry["waived"]) for entry in row["columns"]] == [
+        ("SUPPORTED", ["TS-R4"]),
+        ("SUPPORTED", []),
+    ]
+    assert "SUPPORTED, waived: TS-R4" in shown(waived, met)
 
 
 def test_more_columns_than_fit_become_more_tables(tmp_path: Path) -> None:

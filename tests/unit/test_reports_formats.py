@@ -172,7 +172,7 @@ class TestLatex:
             (cell for cell in verdict.claims[0].cells if cell.arm is Arm.DEFENDED),
             key=lambda cell: cell.readings[0].tally.rate,
         )
-        assert f"{worst.readings[0].tally.yes}/120" in line
+        assert f"{worst.readings[0].tally.yes} of 120" in line
         assert "full-{}finetune" in line
         assert text.count(r"\begin{table*}") == 1
 

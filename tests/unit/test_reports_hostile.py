@@ -119,7 +119,7 @@ def test_junit(text: str) -> None:
     found = render_junit(evidence, verdict, details)
     found.encode("utf-8")
     root = ElementTree.fromstring(found)
-    harmless = ElementTree.fromstring(render_junit(*SHOWN(HARMLESS)))
+    harmless = ElementTree.fromstring(render_junit(*SHOWN(text and HARMLESS)))
     assert [e.tag for e in root.iter()] == [e.tag for e in harmless.iter()]
     assert not unprintable(found)
 
