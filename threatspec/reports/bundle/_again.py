@@ -1,0 +1,144 @@
+"""Where replies are there in words: are they those that were hashed, and judged as recorded?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from threatspec.measures import Item, Judge, Response, looks_of
+from threatspec.records import MARKS
+from threatspec.reports.bundle._checks import Check, Status, found, unknown
+from threatspec.reports.bundle._judging import FUNCTIONS
+from threatspec.reports.bundle._lines import ReplyHashes, TextLine
+from threatspec.reports.bundle._matter import Matter, benchmark_of, judge_of
+
+__all__ = ["again_checks"]
+
+_NEEDS_ITEMS = frozenset({"exact"})
+"""Judges that look at more than the reply."""
+
+
+def again_checks(matter: Matter) -> Iterator[Check]:
+    """Replies in words are hashed and judged once more."""
+    if not matter.bundle.has_texts:
+        text = "replies are here as hashes only, so that no judge can be asked again"
+        yield unknown("judged again", text)
+        return
+    again = _Again(matter)
+    faults = list(again.faults())
+    text = f"{again.replies} replies have the hashes that were recorded"
+    yield found("texts", faults, text)
+    check = found(
+        "judged again", again.differing, f"{again.judged} outcomes are those of the judges"
+    )
+    if check.status is Status.PASS and again.unasked:
+        names = ", ".join(sorted(again.unasked))
+        check = unknown("judged again", f"what {names} need to judge is not here")
+    yield check
+
+
+class _Again:
+    """Reads all replies once, hashes them and asks every judge that this program has."""
+
+    def __init__(self, matter: Matter) -> None:
+        self.matter = matter
+        self.replies = self.judged = 0
+        self.differing: list[str] = []
+        self.unasked: set[str] = set()
+        self._judges = {name: self._judge(name) for name in matter.plan.measures}
+        self._readers: dict[str, list[tuple[str, str]]] = {}
+        for cell in matter.plan.cells.values():
+            for name, trials in cell.measures.items():
+                for judge in trials:
+                    for need in matter.plan.trials[judge].needs:
+                        known = self._readers.setdefault(need, [])
+                        known += [(name, judge)] if (name, judge) not in known else []
+
+    def faults(self) -> Iterator[str]:
+        """Trials whose replies are not those that were hashed; and `differing` is found."""
+        missing = set(self.matter.bundle.replies)
+        for trial, texts in _by_trial(self.matter.bundle.texts()):
+            line = self.matter.bundle.replies.get(trial)
+            if line is None or trial not in missing or not _hashed(line, texts):
+                yield f"replies of {trial[:100]} in words are not those whose hashes were recorded"
+                continue
+            missing.discard(trial)
+            self.replies += len(texts)
+            told = self.matter.bundle.results.get(trial)
+            if told and told.replies != looks_of([text.reply for text in texts]):
+                yield f"{trial} counts its replies otherwise than they are"
+            for name, judge in self._readers.get(trial, ()):
+                self._compare(name, judge, texts, line)
+        yield from (f"replies of {trial} in words are missing" for trial in sorted(missing))
+
+    def _compare(self, name: str, judge: str, texts: list[TextLine], line: ReplyHashes) -> None:
+        marks, how = self.matter.bundle.marks.get(judge, b""), self._judges[name]
+        if how is None:
+            self.unasked.add(name)
+            return
+        if len(marks) != len(texts):
+            return  # said elsewhere
+        for text, letter, mark in zip(texts, marks, how.marks(texts), strict=True):
+            self.judged += 1
+            if text.item not in line.outcomes and letter != mark:
+                self.differing.append(f"{name} judges a reply to {text.item} in another way")
+
+    def _judge(self, name: str) -> _Judging | None:
+        measure = self.matter.plan.measures[name]
+        use = measure.judge.get("use", "")
+        judge = judge_of(use) if use in FUNCTIONS else None
+        own = benchmark_of(measure.benchmark)
+        known = own is not None and own.digest == self.matter.plan.digests.get(measure.benchmark)
+        if judge is None or (use in _NEEDS_ITEMS and not known):
+            return None
+        items = {item.id: item for item in own.items(measure.split)} if own and known else {}
+        return _Judging(judge, measure.judge, measure.span == "all", items)
+
+
+class _Judging:
+    """One judge with its settings."""
+
+    def __init__(
+        self, judge: Judge, settings: Mapping[str, Any], whole: bool, items: Mapping[str, Item]
+    ) -> None:
+        own = {k: v for k, v in settings.items() if k in judge.Config.model_fields}
+        self.judge, self.config = judge, judge.Config.model_validate(own, strict=False)
+        self.whole, self.items = whole, items
+
+    def marks(self, texts: list[TextLine]) -> bytes:
+        """A letter for each reply."""
+        shown = [Response(self._item(text.item), self._span(text)) for text in texts]
+        return b"".join(MARKS[one.outcome] for one in self.judge.score(shown, self.config))
+
+    def _item(self, name: str) -> Item:
+        return self.items.get(name) or Item(id=name, prompt="", split="test", cluster=name)
+
+    def _span(self, text: TextLine) -> str:
+        return f"{text.attacker} {text.reply}".strip() if self.whole else text.reply
+
+
+def _by_trial(texts: Iterator[TextLine]) -> Iterator[tuple[str, list[TextLine]]]:
+    """Replies of a trial stand together; a trial that comes again is noticed by its reader."""
+    own: list[TextLine] = []
+    for text in texts:
+        if own and own[0].trial != text.trial:
+            yield own[0].trial, own
+            own = []
+        own.append(text)
+    if own:
+        yield own[0].trial, own
+
+
+def _hashed(line: ReplyHashes, texts: list[TextLine]) -> bool:
+    return (
+        line.items == tuple(text.item for text in texts)
+        and line.seen == b"".join(_sha256(text.prompt) for text in texts)
+        and line.replies == b"".join(_sha256(text.reply) for text in texts)
+        and line.attacker
+        == (b"".join(_sha256(t.attacker) for t in texts) if any(t.attacker for t in texts) else b"")
+    )
+
+
+def _sha256(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

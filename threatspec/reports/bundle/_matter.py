@@ -1,0 +1,120 @@
+"""A bundle with what its checks look up again and again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from threatspec.attacks import ATTACKS, Attack
+from threatspec.campaign._expand import Expanded, expand
+from threatspec.errors import ThreatspecError
+from threatspec.measures import JUDGES, Benchmark, Judge, benchmark
+from threatspec.records import (
+    Cell,
+    Plan,
+    PlannedClaim,
+    Procedure,
+    TrialKind,
+    TrialResult,
+    TrialStatus,
+)
+from threatspec.reports.bundle._bundle import Bundle
+from threatspec.schema import Claim, Spec
+
+__all__ = ["Matter", "attack_of", "benchmark_of", "judge_of"]
+
+
+@dataclass(frozen=True)
+class Matter:
+    """What is verified."""
+
+    bundle: Bundle
+
+    @property
+    def plan(self) -> Plan:
+        """The plan as the bundle has it."""
+        return self.bundle.plan
+
+    @cached_property
+    def spec(self) -> Spec | None:
+        """The spec inside the plan; None if it is none, or names what it does not have."""
+        try:
+            spec = Spec.model_validate_json(json.dumps(self.plan.spec))
+        except (RecursionError, ValueError):
+            return None
+        return spec if all(_resolves(spec, claim) for claim in spec.claims) else None
+
+    @cached_property
+    def expanded(self) -> dict[str, Expanded]:
+        """What the spec says should be answered, by id."""
+        return {one.id: one for one in self._expanded()} if self.spec else {}
+
+    def _expanded(self) -> list[Expanded]:
+        assert self.spec is not None
+        known = list(self.spec.all_subjects)
+        return [
+            one
+            for claim in self.spec.claims
+            for one in expand(
+                claim, list(claim.subject or known), [p.name for p in self.of(claim.against)]
+            )
+        ]
+
+    def of(self, adversary: str) -> list[Procedure]:
+        """Procedures of an adversary, in the order of the plan."""
+        return [one for one in self.plan.procedures.values() if one.adversary == adversary]
+
+    @cached_property
+    def planned(self) -> dict[str, PlannedClaim]:
+        """Planned claims by id."""
+        return {claim.id: claim for claim in self.plan.claims}
+
+    @cached_property
+    def done(self) -> Mapping[str, TrialResult]:
+        """Results of trials that ended well."""
+        results = self.bundle.results
+        return {t: found for t, found in results.items() if found.status is TrialStatus.DONE}
+
+    def results(self, kind: TrialKind) -> Mapping[str, TrialResult]:
+        """Results of one kind of trials that ended well."""
+        return {t: found for t, found in self.done.items() if self.plan.trials[t].kind is kind}
+
+    def name(self, cell: Cell) -> str:
+        """How a cell is called in a sentence."""
+        procedure = self.plan.procedures.get(cell.procedure)
+        how = f"{procedure.name} on " if procedure else "untouched "
+        return f"{how}{cell.subject} (replicate {cell.replicate})"
+
+
+def _resolves(spec: Spec, claim: Claim) -> bool:
+    subjects = set(claim.subject) or set(spec.all_subjects)
+    return claim.against in spec.adversaries and subjects <= spec.all_subjects.keys()
+
+
+def attack_of(kind: str) -> Attack | None:
+    """The attack, if this program has it."""
+    try:
+        return ATTACKS.get(kind)
+    except ThreatspecError:
+        return None
+
+
+def judge_of(kind: str) -> Judge | None:
+    """The judge, if this program has it."""
+    try:
+        return JUDGES.get(kind)
+    except ThreatspecError:
+        return None
+
+
+def benchmark_of(name: str) -> Benchmark | None:
+    """The benchmark, if it comes with this program; no file that a stranger names is read."""
+    if name.startswith("file:"):
+        return None
+    try:
+        return benchmark(name, Path())
+    except ThreatspecError:
+        return None
