@@ -44,6 +44,7 @@ from threatspec.claims import (
     ClaimVerdict,
     Evidence,
     RuleKind,
+    Tally,
     Truth,
     decide,
     exit_code,
@@ -254,8 +255,15 @@ def test_five_of_a_hundred_may_be_missing(unknown: int, breaks: bool) -> None:
     assert found.verdict is (Verdict.INADMISSIBLE if breaks else Verdict.SUPPORTED)
     if breaks:
         assert sentence(found, "TS-R5e") == (
-            f"{unknown} of 100 units of asr have no answer under lora ({unknown}%; at most 5%)"
+            f"{unknown} of 100 units of asr have no answer under lora ({unknown}.0%; at most 5%)"
         )
+
+
+def test_a_share_of_missing_rows_is_not_rounded_to_what_is_allowed() -> None:
+    evidence = campaign({"lora": [HELD]}, holds="asr <= 0.60", counts_if=None)
+    few = {"tallies": {"asr": Tally(units=75, yes=0, unknown=4)}}
+    evidence = on_cell(evidence, "defended-lora-0", of=few)
+    assert "(5.3%; at most 5%)" in sentence(said(evidence), "TS-R5e")
 
 
 def test_missing_rows_of_what_the_claim_does_not_bound_break_no_rule() -> None:

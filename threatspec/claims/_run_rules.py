@@ -124,7 +124,7 @@ def _missing(case: Case) -> Iterator[str]:
     if reading is not None and share > _MOST_MISSING:
         yield (
             f"{reading.tally.unknown} of {reading.tally.units} units of {reading.measure} have no "
-            f"answer under {procedure} ({share:.0%}; at most {_MOST_MISSING:.0%})"
+            f"answer under {procedure} ({share:.1%}; at most {_MOST_MISSING:.0%})"
         )
 
 

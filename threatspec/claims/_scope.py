@@ -59,7 +59,7 @@ def _rules(view: View) -> str:
     """How prompts, seeds and the judge's label are meant, where it is not the usual way."""
     claim, parts = view.claim, []
     if claim.seeds.rule != "each":
-        share = f" ({claim.seeds.share:.0%})" if claim.seeds.share else ""
+        share = f" ({claim.seeds.share:g})" if claim.seeds.share else ""
         parts.append(f"seeds by {claim.seeds.rule}{share}")
     parts += [f"a margin of {claim.margin:g} on every threshold"] if claim.margin else []
     parts += ["about exactly these prompts"] if claim.population == "benchmark" else []

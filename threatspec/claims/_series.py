@@ -52,7 +52,7 @@ def _quantile(case: Case, series: Series) -> SeriesReading:
     count = plural(len(series.cells), "replicate")
     says = f"{series.procedure.name}: {len(passed)} of {count} passed"
     if len(passed) == len(series.cells):
-        says += f", which shows at least {shown:.0%} of seeds; {share:.0%} are claimed"
+        says += f", which shows at least {down(shown)} of seeds; {share:g} are claimed"
     return SeriesReading(procedure=series.procedure.name, stands=stands, says=says)
 
 
@@ -92,7 +92,7 @@ def seed_share_words(case: Case) -> str:
     shown = down(_share(case.view, fewest, deterministic=False))
     return (
         f"{fewest} of {fewest} seeds passed under each attack; with "
-        f"{case.view.claim.confidence:.0%} confidence at least {shown} of all seeds would"
+        f"{case.view.claim.confidence * 100:g} % confidence at least {shown} of all seeds would"
     )
 
 
