@@ -49,6 +49,7 @@ __all__ = [
     "changed",
     "on_cell",
     "on_measure",
+    "on_procedure",
     "outcome",
     "regathered",
     "registered",
