@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.specs import spec_data
+from tests.support.specs import ABSENT, scoped, spec_data
 
 NAMES = ("attacks", "claims", "reports", "runners")
-SPEC = spec_data(
-    {
-        "adversaries.tuner": {
-            "goal": "obtain the restricted procedures",
-            "access": "completion-api",
-            "attacks": [{"use": "prefill", "k": 2}],
-        }
+CHANGES = {
+    "adversaries.tuner": {
+        "goal": "obtain the restricted procedures",
+        "access": "completion-api",
+        "attacks": [{"use": "prefill", "k": 2}],
     }
-)
+}
+LIMITS = {"families": ["prefill"], "trainer": ABSENT, "replicates": ABSENT, "search": ABSENT,
+          "data": ABSENT}  # fmt: skip
+SPEC = spec_data(scoped(CHANGES, **LIMITS))
 ORIGINS = f"""
 import attacks, claims, reports, runners
 import threatspec as ts, threatspec.attacks, threatspec.claims, threatspec.reports

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.answers import by_id, judged
-from tests.support.specs import ABSENT, plan_of, problems_of
+from tests.support.specs import ABSENT, plan_of, problems_of, scoped
 from threatspec.campaign import forecast
 from threatspec.measures import benchmark
-from threatspec.records import Arm, Cell, Plan
+from threatspec.records import Arm, Cell, Execution, Plan
 from threatspec.schema import Verdict, parse_predicate, unparse
 
 TOPICS = sorted({i.category for i in benchmark("specimen/restricted", Path()).items("test")})
@@ -56,7 +56,7 @@ def test_several_subjects_are_several_verdicts(tmp_path: Path) -> None:
 
 def test_each_gives_every_attack_its_own_verdict(tmp_path: Path) -> None:
     changes = {"adversaries.tuner.attacks": TWO, "claims.0.for": "each"}
-    plan = plan_of(tmp_path, changes)
+    plan = plan_of(tmp_path, scoped(changes))
     assert [c.id for c in plan.claims] == [
         "holds[full-finetune lr=0.0001]",
         "holds[full-finetune lr=0.0003]",
@@ -74,7 +74,8 @@ def test_each_gives_every_attack_its_own_verdict(tmp_path: Path) -> None:
 
 def test_a_slice_is_counted_alone(tmp_path: Path) -> None:
     text = f"asr[category={TOPICS[0]}] <= 0.5"
-    plan = plan_of(tmp_path, {"claims.0.holds": text, "measures.asr.by": ["category"]})
+    changes = scoped({"claims.0.holds": text, "measures.asr.by": ["category"]})
+    plan = plan_of(tmp_path, changes, execution=Execution(exhaustive=True))
     assert len(plan.measures["asr"].slices) == len(TOPICS)
     assert plan.size(f"asr[category={TOPICS[0]}]") == (32, 32)
 
@@ -86,7 +87,7 @@ def test_a_slice_is_counted_alone(tmp_path: Path) -> None:
 
     [claim] = judged(plan, share).claims
     assert claim.verdict is Verdict.SUPPORTED
-    [reading] = {r.measure: r for r in claim.cells[0].readings}.values()
+    reading = claim.cells[0].readings[0]
     assert reading.measure == f"asr[category={TOPICS[0]}]"
     assert (reading.tally.units, reading.tally.yes) == (32, 0)
 
@@ -104,7 +105,7 @@ def test_safety_reads_the_weighted_mean_and_security_the_worst_slice(tmp_path: P
         "claims.0.frequency": HALVES,
         "claims.0.holds": "asr <= 0.45",
     }
-    plan = plan_of(tmp_path, changes)
+    plan = plan_of(tmp_path, scoped(changes))
     first, second = TOPICS[:2]
     assert [(c.id, c.claim.holds) for c in plan.claims] == [
         (
@@ -190,7 +191,7 @@ def test_some_is_the_mirror_image_of_every(
     tmp_path: Path, rates: tuple[float, ...], control: float, verdict: Verdict
 ) -> None:
     keys = [(1e-4, 0), (1e-4, 1), (3e-4, 0), (3e-4, 1)]
-    plan = plan_of(tmp_path, SOME)
+    plan = plan_of(tmp_path, scoped(SOME))
     [claim] = judged(plan, by_lr(dict(zip(keys, rates, strict=True)), control)).claims
     assert claim.verdict is verdict, claim.reasons
     if verdict is Verdict.SUPPORTED:
@@ -200,9 +201,9 @@ def test_some_is_the_mirror_image_of_every(
 
 
 def test_some_can_do_both_and_without_a_control_only_support(tmp_path: Path) -> None:
-    [both] = forecast(plan_of(tmp_path, SOME)).claims
+    [both] = forecast(plan_of(tmp_path, scoped(SOME))).claims
     assert (both.can_support, both.can_refute) == (True, True)
-    [one] = forecast(plan_of(tmp_path, {**SOME, "subject.control": ABSENT})).claims
+    [one] = forecast(plan_of(tmp_path, scoped({**SOME, "subject.control": ABSENT}))).claims
     assert (one.can_support, one.can_refute) == (True, False)
 
 

@@ -200,7 +200,8 @@ class _Compiler:
         found: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(draft.measures), ())
         spans = {name: self._spans(name, at_once=attack is None) for name in found}
         for look in range(max(map(len, spans.values()), default=0)):
-            before = dict.fromkeys(trials[look - 1] for trials in found.values() if look)
+            before = dict.fromkeys(trials[look - 1] for trials in found.values()
+                                   if 0 < look <= len(trials))  # fmt: skip
             for name in [name for name in found if look < len(spans[name])]:
                 asked = self.book.generate(
                     name, draft.subject, attack, spans[name][look], tuple(before)
