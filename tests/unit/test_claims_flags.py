@@ -293,10 +293,13 @@ def second_judge(letters: bytes, **measure: Any) -> Evidence:
     evidence = campaign({"lora": [HELD]})
     first = evidence.plan.measures["asr"]
     other = first.model_copy(update={"id": "other", "judge": {"use": "keywords"}, **measure})
-    evidence = changed(evidence, measures={**evidence.plan.measures, "other": other},
-                       spec={**evidence.plan.spec, "measures": {
-                           **evidence.plan.spec["measures"],
-                           "other": {"benchmark": other.benchmark, "judge": "keywords"}}})  # fmt: skip
+    written = {"benchmark": other.benchmark, "judge": "keywords"}
+    spec = evidence.plan.spec
+    evidence = changed(
+        evidence,
+        measures={**evidence.plan.measures, "other": other},
+        spec={**spec, "measures": {**spec["measures"], "other": written}},
+    )
     cell = evidence.cells["defended-lora-0"]
     of = {"marks": {**cell.marks, "other": letters}}
     return on_cell(evidence, "defended-lora-0", of=of)
