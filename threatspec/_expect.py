@@ -19,18 +19,19 @@ from threatspec.claims import (
     Evidence,
     GateReading,
     MeasureReading,
+    RuleReading,
     Truth,
     decide,
     exit_code,
 )
 from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
 from threatspec.records import Arm
-from threatspec.schema import Verdict
+from threatspec.schema import Verdict, operands, parse_predicate
 
 __all__ = ["Answers", "ClaimAnswer", "NotAsExpected", "expect"]
 
 _MOST = 4
-"""Readings and further reasons that a failure shows."""
+"""Readings, rules, flags and further reasons that a failure shows."""
 _WORDS = {Truth.TRUE: "within", Truth.FALSE: "breaks", Truth.UNDECIDED: "undecided"}
 _LABEL = 9
 
@@ -40,9 +41,12 @@ class NotAsExpected(AssertionError):
 
     def __init__(self, claim: ClaimVerdict, asked: Verdict) -> None:
         super().__init__(_text(claim, asked))
-        self.verdict = claim.verdict.value
-        why = f": {claim.reasons[0]}" if claim.reasons else ""
-        self.brief = f"{claim.verdict.value}, expected {asked.value}{why}"
+        waived = _only_waived(claim, asked)
+        self.threatspec_status = "WAIVED" if waived else claim.verdict.value
+        """The verdict, or WAIVED where it is the right one but nobody accepted its waivers."""
+        reasons = [f"{r.rule} is waived by {r.by}" for r in claim.waived] if waived else None
+        why = [f": {reason}" for reason in (reasons or claim.reasons)[:1]]
+        self.brief = "".join([_answer(claim, asked), *why])
 
 
 def expect(evidence: api.Outcome | Evidence | CampaignVerdict | str | Path) -> Answers:
@@ -81,15 +85,21 @@ class ClaimAnswer:
 
     verdict: ClaimVerdict
 
-    def passes(self) -> ClaimVerdict:
+    def passes(self, *, accept_waivers: bool = False) -> ClaimVerdict:
         """As the claim's `expect` says, or SUPPORTED: the claim alone would exit 0."""
         __tracebackhide__ = True
-        return self._require(self.verdict.expected, exit_code([self.verdict]) is ExitCode.OK)
+        code = exit_code([self.verdict], accept_waivers=accept_waivers)
+        return self._require(self.verdict.expected, code is ExitCode.OK)
 
-    def is_supported(self) -> ClaimVerdict:
-        """Every planned attack was run, was alive, and stayed within the bound."""
+    def is_supported(self, *, accept_waivers: bool = False) -> ClaimVerdict:
+        """Every planned attack was run, was alive, and stayed within the bound.
+
+        Rules that are waived keep it from being that, unless waivers are accepted.
+        """
         __tracebackhide__ = True
-        return self._is(Verdict.SUPPORTED)
+        found = self.verdict
+        accepted = accept_waivers or not found.waived
+        return self._require(Verdict.SUPPORTED, found.verdict is Verdict.SUPPORTED and accepted)
 
     def is_refuted(self) -> ClaimVerdict:
         """At least one attack inside the budget breaks the claim."""
@@ -125,9 +135,20 @@ class ClaimAnswer:
 def _text(claim: ClaimVerdict, asked: Verdict) -> str:
     from threatspec.reports import one_line  # brings a terminal library, which success never needs
 
-    head = f"claim {claim.id} is {claim.verdict.value}, expected {asked.value}"
+    head = f"claim {claim.id} is {_answer(claim, asked)}"
     lines = [f"  {label:<{_LABEL}} {one_line(text)}" for label, text in _facts(claim, asked)]
     return "\n".join([one_line(head), *lines])
+
+
+def _only_waived(claim: ClaimVerdict, asked: Verdict) -> bool:
+    return claim.verdict is asked and bool(claim.waived)
+
+
+def _answer(claim: ClaimVerdict, asked: Verdict) -> str:
+    """`REFUTED, expected SUPPORTED`."""
+    if _only_waived(claim, asked):
+        return f"{claim.verdict.value} with waivers, expected {asked.value} without"
+    return f"{claim.verdict.value}, expected {asked.value}"
 
 
 def _facts(claim: ClaimVerdict, asked: Verdict) -> Iterator[tuple[str, str]]:
@@ -135,14 +156,30 @@ def _facts(claim: ClaimVerdict, asked: Verdict) -> Iterator[tuple[str, str]]:
     if claim.because and asked is claim.expected:
         yield "expected", claim.because
     told = claim.witness.says if claim.witness else ""
-    reasons = [reason for reason in claim.reasons if reason != told]
+    broken = [rule for rule in claim.rules if rule.answer == "open"]
+    known = {told, *(f"{rule.rule}: {rule.says}" for rule in broken)}
+    reasons = [reason for reason in claim.reasons if reason not in known]
     yield from zip(["because"] + ["also"] * _MOST, reasons, strict=False)
+    yield from _rules(claim, broken)
+    for text in _capped([f"{flag.flag}: {flag.says}" for flag in claim.flags]):
+        yield "flag", text
     for text in _capped(list(_deciding(claim))):
         yield "reads", text
     if told:
         yield "witness", told
     yield "scope", claim.scope
     yield "next", claim.next_step
+
+
+def _rules(claim: ClaimVerdict, broken: list[RuleReading]) -> Iterator[tuple[str, str]]:
+    """Open rules: all of them where they are the verdict, else as many as a glance takes."""
+    if claim.verdict is Verdict.INADMISSIBLE:
+        yield from ((rule.rule, rule.says) for rule in broken)
+    else:
+        yield from (("open", text) for text in _capped([f"{r.rule}: {r.says}" for r in broken]))
+    for rule in claim.rules:
+        if rule.answer == "waived":
+            yield "waived", f"{rule.rule} by {rule.by}"
 
 
 def _capped(texts: list[str]) -> list[str]:
@@ -187,7 +224,14 @@ def _cell(claim: ClaimVerdict, cell: CellReading) -> str:
     word = "collapsed" if cell.counts is Truth.FALSE else _WORDS[cell.holds]
     if cell.state is not CellState.DONE:
         word = f"{word} ({cell.state.value.replace('_', ' ')})"
-    return f"{where}: {_readings(cell.readings)} vs. `{claim.holds}`: {word}"
+    return f"{where}: {_readings(_decisive(claim, cell))} vs. `{claim.holds}`: {word}"
+
+
+def _decisive(claim: ClaimVerdict, cell: CellReading) -> tuple[MeasureReading, ...]:
+    """What `holds` reads; all readings of a cell of which it is open whether it counts."""
+    names = {str(operand) for operand in operands(parse_predicate(claim.holds))}
+    shown = tuple(one for one in cell.readings if one.measure in names)
+    return shown if cell.counts is Truth.TRUE and shown else cell.readings
 
 
 def _gate(gate: GateReading) -> str:
@@ -206,4 +250,4 @@ def _reading(reading: MeasureReading) -> str:
     unknown = f" ({tally.unknown} unknown)" if tally.unknown else ""
     lower = math.floor(reading.lower * 1000 + 1e-9) / 1000
     upper = math.ceil(reading.upper * 1000 - 1e-9) / 1000
-    return f"{reading.measure} {tally.yes}/{tally.units}{unknown} [{lower:.3f}, {upper:.3f}]"
+    return f"{reading.measure} {tally.yes} of {tally.units}{unknown} [{lower:.3f}, {upper:.3f}]"

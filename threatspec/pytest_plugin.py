@@ -32,6 +32,7 @@ _STATUS = {
     "VACUOUS": ("V", "VACUOUS"),
     "INADMISSIBLE": ("X", "INADMISSIBLE"),
     "SUPPORTED": ("F", "SUPPORTED, UNEXPECTED"),
+    "WAIVED": ("W", "SUPPORTED, WAIVED"),
 }
 """Letter and word of a failure by verdict."""
 _FOLDERS = pytest.StashKey[list[Path]]()
@@ -60,6 +61,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         default=3600.0,
         help="how long to wait for another process that runs the same campaign [default: 3600]",
+    )
+    group.addoption(
+        "--threatspec-accept-waivers",
+        action="store_true",
+        help="let claims pass that are supported with rules waived "
+        "[default: the ini key threatspec_accept_waivers]",
+    )
+    parser.addini(
+        "threatspec_accept_waivers",
+        type="bool",
+        default=False,
+        help="whether claims pass that are supported with rules waived",
     )
     parser.addini(
         "threatspec_claims",
@@ -163,7 +176,7 @@ class ClaimItem(_Item):
 
         answer = expect(_campaigns(self.config).of(self.path)).claim(self.name)
         self.user_properties += _properties(answer.verdict)
-        answer.passes()
+        answer.passes(accept_waivers=_accept_waivers(self.config))
 
 
 def _properties(claim: ClaimVerdict) -> list[tuple[str, object]]:
@@ -173,7 +186,17 @@ def _properties(claim: ClaimVerdict) -> list[tuple[str, object]]:
         ("expected", claim.expected.value),
         ("scope", claim.scope),
     ]
-    return [*found, ("witness", claim.witness.says)] if claim.witness else found
+    found += [("witness", claim.witness.says)] if claim.witness else []
+    rules = dict.fromkeys(f"{rule.rule} {rule.answer}" for rule in claim.rules)
+    flags = dict.fromkeys(flag.flag for flag in claim.flags)
+    found += [("rules", "; ".join(rules))] if rules else []
+    return [*found, ("flags", "; ".join(flags))] if flags else found
+
+
+def _accept_waivers(config: pytest.Config) -> bool:
+    return bool(
+        config.getoption("threatspec_accept_waivers") or config.getini("threatspec_accept_waivers")
+    )
 
 
 def _campaigns(config: pytest.Config) -> Campaigns:
@@ -228,8 +251,8 @@ def pytest_runtest_makereport(
     """Keep the verdict with the report, which travels between the processes of pytest-xdist."""
     report = yield
     if isinstance(item, ClaimItem) and report.failed and call.excinfo:
-        verdict = getattr(call.excinfo.value, "verdict", None)  # of a NotAsExpected alone
-        report.threatspec_verdict = verdict  # type: ignore[attr-defined]
+        status = getattr(call.excinfo.value, "threatspec_status", None)  # of a NotAsExpected alone
+        report.threatspec_status = status  # type: ignore[attr-defined]
     return report
 
 
@@ -237,8 +260,8 @@ def pytest_report_teststatus(
     report: pytest.CollectReport | pytest.TestReport,
 ) -> tuple[str, str, str] | None:
     """Own letters; the category stays `failed`, as others get no text and no red summary."""
-    verdict = getattr(report, "threatspec_verdict", None)
-    return ("failed", *_STATUS[verdict]) if verdict else None
+    status = getattr(report, "threatspec_status", None)
+    return ("failed", *_STATUS[status]) if status else None
 
 
 @pytest.fixture(scope="session")

@@ -110,8 +110,8 @@ class ClaimView:
     @property
     def flags(self) -> tuple[str, ...]:
         """Flags that change what may be concluded."""
-        found = self.claim.flags
-        return tuple(flag(one) for one in found if one.effect is not FlagEffect.NOTE)
+        found, told = self.claim.flags, self.decisive
+        return tuple(flag(one, told) for one in found if one.effect is not FlagEffect.NOTE)
 
     @property
     def runs(self) -> str:
@@ -131,7 +131,11 @@ class ClaimView:
     def wanted(self) -> str:
         """Which verdict was expected, and why."""
         because = f": {self.claim.because}" if self.claim.because else ""
-        return f"{self.claim.expected.value}{because}"
+        waived = self.claim.passed and self.claim.waived
+        accept = "; waivers count if they are accepted (`--accept-waivers`)" if waived else ""
+        return (
+            f"{self.claim.expected.value}{because.removesuffix('.') if waived else because}{accept}"
+        )
 
     @property
     def decisive(self) -> str:

@@ -116,7 +116,7 @@ def _facts(view: ClaimView, full: bool) -> Iterator[tuple[str, str]]:
         if text:
             yield label, text
     yield "scope", claim.scope
-    if claim.because or not claim.passed:
+    if claim.because or claim.waived or not claim.passed:
         yield "expected", view.wanted
     yield "next", claim.next_step
 

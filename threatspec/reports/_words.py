@@ -10,7 +10,6 @@ from typing import Any
 from threatspec.claims import (
     CellReading,
     CellState,
-    FlagEffect,
     FlagReading,
     MeasureReading,
     Truth,
@@ -121,14 +120,10 @@ def cell_word(cell: CellReading) -> str:
     return "collapsed" if cell.counts is Truth.FALSE else "open"
 
 
-def flag(found: FlagReading) -> str:
-    """What a flag says, and what it does to the verdict."""
-    effect = {
-        FlagEffect.NOTE: "",
-        FlagEffect.BLOCKS: " (it blocks support)",
-        FlagEffect.VACUOUS: " (it makes the evidence vacuous)",
-    }
-    return f"{found.flag}: {found.says}{effect[found.effect]}"
+def flag(found: FlagReading, told: str = "") -> str:
+    """A flag with what it does to the verdict and what it says, unless that was `told` already."""
+    name = f"{found.flag} ({found.effect.value})"
+    return name if found.says == told else f"{name}: {found.says}"
 
 
 def runs(number: int) -> str:
