@@ -197,11 +197,16 @@ class Ledger:
             "SELECT item, prompt, attacker, reply, outcome FROM generations WHERE trial = ?"
             " ORDER BY rowid"
         )
-        names = ("item", "prompt", "attacker", "reply", "outcome")
         with self._readable():
             return tuple(
-                Generation.model_validate_json(json.dumps(dict(zip(names, values, strict=True))))
-                for values in self._db.execute(query, (trial,))
+                Generation(
+                    item=item,
+                    prompt=prompt,
+                    attacker=attacker,
+                    reply=reply,
+                    outcome=Outcome(outcome) if outcome else None,
+                )
+                for item, prompt, attacker, reply, outcome in self._db.execute(query, (trial,))
             )
 
     def registration(self) -> Registration:
