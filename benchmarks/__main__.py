@@ -5,7 +5,15 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-BENCHMARKS = ("startup", "check_many", "quickstart", "resident", "report", "sequential", "million_rows")
+BENCHMARKS = (
+    "startup",
+    "check_many",
+    "quickstart",
+    "resident",
+    "report",
+    "sequential",
+    "million_rows",
+)
 
 
 def main() -> None:
