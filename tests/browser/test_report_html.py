@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -59,6 +59,26 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         details = collect(ledger, verdict)
     path = folder / "report.html"
     path.write_text(render_html(campaign.evidence, verdict, details), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two supported claims, the first with a waiver; their cells were read until settled."""
+    waiver = {"rule": "TS-R6", "owner": "the lab", "reason": "so far", "expires": "2999-01-01"}
+    claims = made.a_claim("answered", waivers=[waiver]), made.a_claim("met")
+    campaign = made.MadeCampaign(claims, looks=(8, 16, 40, 80, 120))
+    verdict = made.decide(campaign.evidence)
+    [censored, *others] = verdict.claims[0].costs
+    open_end = censored.model_copy(update={"censored": True, "points": censored.points[:1]})
+    changes = {
+        "verdict": made.Verdict.SUPPORTED, "passed": True, "witness": None,
+        "costs": (open_end, *others),
+    }  # fmt: skip
+    path = tmp_path_factory.mktemp("answered") / "report.html"
+    supported = tuple(claim.model_copy(update=changes) for claim in verdict.claims)
+    found = verdict.model_copy(update={"claims": supported})
+    path.write_text(render_html(campaign.evidence, found), encoding="utf-8")
     return path
 
 
@@ -239,6 +259,72 @@ def test_the_witness_is_marked_on_the_map_and_on_the_axis(opened: Opened) -> Non
     assert mark is not None
     assert limit is not None
     assert mark["x"] > limit["x"]  # it breaks "at most"
+
+
+# Rules, waivers and costs
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_waived_support_looks_different_and_nothing_overflows(
+    browser: Browser, answered: Path, scheme: Literal["light", "dark"], width: int
+) -> None:
+    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+    page.goto(answered.as_uri())
+    page.evaluate(UNFOLD)
+    line = page.locator(".answer .waivers")
+    assert line.inner_text() == "with waivers: TS-R6 by the lab until 2999-01-01"
+    badge, other = (page.locator(".answer .badge").nth(n) for n in (0, 1))
+    below, above = line.bounding_box(), badge.bounding_box()
+    assert below is not None
+    assert above is not None
+    assert below["y"] >= above["y"] + above["height"]
+    paper = "e => getComputedStyle(e).backgroundColor"
+    assert badge.evaluate(paper) == page.locator("body").evaluate(paper)
+    assert badge.evaluate(paper) != other.evaluate(paper)
+    assert page.evaluate(OVERFLOW) <= 0
+    assert page.evaluate(CONTRAST) == []
+    page.close()
+
+
+def test_a_waived_support_is_a_choice_of_its_own(browser: Browser, answered: Path) -> None:
+    page = browser.new_page()
+    page.goto(answered.as_uri())
+    tools = page.get_by_role("group", name="Filter: claims")
+    tools.get_by_label("Verdict").select_option("SUPPORTED with waivers")
+    [row] = shown(page)
+    assert "(answered)" in row
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_costs_are_drawn_from_left_to_right_with_a_cross_or_an_open_end(
+    browser: Browser, answered: Path, width: int
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(answered.as_uri())
+    page.evaluate(UNFOLD)
+    chart = page.get_by_role("img", name="Cost to break: highest share of asr so far").first
+    assert chart.is_visible()
+    frame = chart.bounding_box()
+    arrow, *crosses = (
+        chart.locator(f".{arm} path").bounding_box()
+        for arm in ("defended", "control", "undefended")
+    )
+    assert frame is not None
+    assert arrow is not None
+    assert chart.locator(".defended .open").count() == 1
+    assert chart.locator(".control .broken, .undefended .broken").count() == 2
+    control, undefended = (box for box in crosses if box is not None)
+    assert undefended["x"] == control["x"] < arrow["x"]  # broken at no cost, and not at all
+    assert control["y"] < arrow["y"]  # a broken control stands higher than a subject that held
+    assert frame["x"] + frame["width"] <= width
+    limit = chart.locator(".limit").bounding_box()
+    assert limit is not None
+    assert control["y"] < limit["y"] < arrow["y"] + arrow["height"]
+    rules = page.locator("table.rules").first
+    assert rules.get_by_role("rowheader", name="TS-R6 utility before and after").is_visible()
+    page.close()
 
 
 # On paper, and for whoever does not see it
