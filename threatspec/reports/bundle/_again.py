@@ -32,8 +32,8 @@ def again_checks(matter: Matter) -> Iterator[Check]:
     check = found(
         "judged again", again.differing, f"{again.judged} outcomes are those of the judges"
     )
-    if check.status is Status.PASS and again.unasked:
-        names = ", ".join(sorted(again.unasked))
+    if check.status is Status.PASS and (again.unasked or not again.judged):
+        names = ", ".join(sorted(again.unasked)) or "the judges"
         check = unknown("judged again", f"what {names} need to judge is not here")
     yield check
 

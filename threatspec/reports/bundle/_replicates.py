@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from threatspec.records import UNTOUCHED, Cell
+from threatspec.records import Arm, Cell
 from threatspec.reports.bundle._checks import Check, found, unknown
 from threatspec.reports.bundle._judging import asked_of
 from threatspec.reports.bundle._matter import Matter
@@ -48,8 +48,8 @@ def _inert(matter: Matter) -> Iterator[Check]:
     """An attack that was never applied leaves the replies of the untouched subject."""
     bare = {c.subject: _prompts(matter, c) for c in matter.plan.cells.values() if c.attack is None}
     same = []
-    for cell in matter.plan.cells.values():
-        own = _prompts(matter, cell) if cell.procedure != UNTOUCHED else {}
+    for cell in _deciding(matter):
+        own = _prompts(matter, cell)
         untouched = bare.get(cell.subject, {})
         if own and all(untouched.get(key) == reply for key, reply in own.items()):
             same.append(matter.name(cell))
@@ -59,6 +59,13 @@ def _inert(matter: Matter) -> Iterator[Check]:
             f"{same[0]}{more} replied as the untouched subject did to every prompt, word for word"
         )
         yield unknown("attacks were applied", f"{text}; it held, or nothing was applied")
+
+
+def _deciding(matter: Matter) -> list[Cell]:
+    """Attacked cells of subjects and controls; those of the undefended arm decide nothing."""
+    arms = (Arm.DEFENDED, Arm.CONTROL)
+    names = (n for claim in matter.plan.claims for a in arms for n in claim.attacked.get(a, ()))
+    return [matter.plan.cells[name] for name in dict.fromkeys(names)]
 
 
 def _prompts(matter: Matter, cell: Cell) -> dict[tuple[str, str], bytes]:
