@@ -11,7 +11,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -27,7 +27,7 @@ __all__ = ["normal_form", "overlap", "overlaps"]
 
 NEAR = 0.8
 """Weighted share of common parts from which two prompts are nearly equal."""
-SHORT = 8
+SHORT = 25
 """Prompts of fewer words are compared word by word, longer ones by runs of three words."""
 _SAFEGUARD = "safeguard_train"
 _WORD = re.compile(r"\w+")
@@ -119,39 +119,65 @@ def _parts(text: str) -> Parts:
 
 def _near(texts: Sequence[str], others: Sequence[str]) -> set[str]:
     """Which of `texts` are nearly one of `others`, both without repetition."""
-    mine = {text: _parts(text) for text in texts}
-    theirs = [_parts(text) for text in others]
-    frequency = Counter(chain.from_iterable((*mine.values(), *theirs)))
-    total = len(mine) + len(theirs)
-    weights = {part: math.log(1 + total / count) for part, count in frequency.items()}
-    having: dict[str, list[tuple[Parts, float]]] = {}
-    for parts in theirs:
-        weight = sum(map(weights.__getitem__, parts))
-        for part in _rarest(parts, weight, weights):
-            having.setdefault(part, []).append((parts, weight))
-    return {text for text, parts in mine.items() if _has_near(parts, having, weights)}
+    mine, theirs = [_parts(text) for text in texts], [_parts(text) for text in others]
+    index = _Index(mine, theirs)
+    return {text for text, parts in zip(texts, mine, strict=True) if index.has_near(parts)}
 
 
-def _has_near(
-    parts: Parts,
-    having: Mapping[str, Sequence[tuple[Parts, float]]],
-    weights: Mapping[str, float],
-) -> bool:
-    """Texts that are near share one of the rarest parts of both; only such texts are compared."""
-    weight = sum(map(weights.__getitem__, parts))
-    found = (having.get(part, ()) for part in _rarest(parts, weight, weights))
-    for other, its_weight in dict.fromkeys(chain.from_iterable(found)):
-        common = sum(map(weights.__getitem__, parts & other))
-        if common >= NEAR * (weight + its_weight - common):
-            return True
-    return False
+class _Index:
+    """The prompts of a set, to be found by the rarest parts that they share with another set."""
+
+    def __init__(self, mine: Sequence[Parts], theirs: Sequence[Parts]) -> None:
+        self.own, self.other = (Counter(chain.from_iterable(parts)) for parts in (mine, theirs))
+        self.total = max(len(mine), len(theirs))
+        shared = sorted((-self.weight(p), p) for p in self.own.keys() & self.other.keys())
+        self.numbers = {part: number for number, (_, part) in enumerate(shared)}
+        """Of shared parts, the rarest first."""
+        self.weights = [-weight for weight, _ in shared]
+        self.known: list[tuple[frozenset[int], float]] = []
+        self.having: dict[int, list[int]] = {}
+        for parts in theirs:
+            self._add(parts)
+
+    def weight(self, part: str) -> float:
+        """A part is as common as in the set where it is commoner: being in both is not rarer."""
+        return _rarity(self.total, max(self.own[part], self.other[part]))
+
+    def _add(self, parts: Parts) -> None:
+        numbers, weight = self._read(parts)
+        for number in self._rarest(numbers, weight):
+            self.having.setdefault(number, []).append(len(self.known))
+        self.known.append((frozenset(numbers), weight))
+
+    def has_near(self, parts: Parts) -> bool:
+        """Prompts that are near share one of the rarest parts of both; only such are compared."""
+        numbers, weight = self._read(parts)
+        found = (self.having.get(number, ()) for number in self._rarest(numbers, weight))
+        own = frozenset(numbers)
+        return any(self._near(own, weight, *self.known[at]) for at in set(chain(*found)))
+
+    def _near(self, own: frozenset[int], weight: float, other: frozenset[int], its: float) -> bool:
+        if min(weight, its) < NEAR * max(weight, its):
+            return False
+        common = sum(map(self.weights.__getitem__, own & other))
+        return common >= NEAR * (weight + its - common)
+
+    def _read(self, parts: Parts) -> tuple[list[int], float]:
+        """The shared parts of a prompt, the rarest first, and the weight of all its parts."""
+        numbers = sorted(self.numbers[part] for part in parts if part in self.numbers)
+        return numbers, sum(map(self.weight, parts))
+
+    def _rarest(self, numbers: Sequence[int], weight: float) -> Iterator[int]:
+        """The least parts of which one must be shared, as all others together are too little."""
+        least = NEAR * weight - 1e-9
+        left = sum(map(self.weights.__getitem__, numbers))
+        for number in numbers:
+            if left < least:
+                return
+            yield number
+            left -= self.weights[number]
 
 
-def _rarest(parts: Parts, weight: float, weights: Mapping[str, float]) -> Iterator[str]:
-    """The least parts of which one must be shared, because all others together are too little."""
-    least = NEAR * weight - 1e-9
-    for part in sorted(parts, key=lambda part: (-weights[part], part)):
-        if weight < least:
-            return
-        yield part
-        weight -= weights[part]
+@lru_cache(maxsize=1 << 16)
+def _rarity(total: int, count: int) -> float:
+    return math.log(1 + total / count)
