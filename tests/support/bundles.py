@@ -13,8 +13,7 @@ from typing import Any
 
 from tests.support.specs import Changes, plan_of
 from threatspec.claims import audits_of, decide, gather
-from threatspec.measures import Item, Response, benchmark, looks_of
-from threatspec.measures.exact import Exact, ExactConfig
+from threatspec.measures import JUDGES, Item, Response, benchmark, looks_of
 from threatspec.records import (
     UNTOUCHED,
     Arm,
@@ -24,7 +23,6 @@ from threatspec.records import (
     Generation,
     Label,
     Ledger,
-    Outcome,
     Plan,
     Realised,
     Registration,
@@ -128,7 +126,7 @@ def results_of(plan: Plan, cell: Cell, says: Says) -> Iterator[TrialResult]:
             items = [known[i] for unit in plan.measures[name].order[start:end] for i in unit]
             replies = [says(cell, item, arm) for item in items]
             yield _asked(asked, items, replies)
-            yield _judged(judge, items, replies)
+            yield _judged(judge, items, replies, plan.measures[name].judge)
 
 
 def arm_of(plan: Plan, cell: Cell) -> str:
@@ -179,9 +177,13 @@ def _asked(trial: str, items: list[Item], replies: list[str]) -> TrialResult:
     )
 
 
-def _judged(trial: str, items: list[Item], replies: list[str]) -> TrialResult:
+def _judged(
+    trial: str, items: list[Item], replies: list[str], settings: Mapping[str, Any]
+) -> TrialResult:
+    judge = JUDGES.get(settings["use"])
+    own = {k: v for k, v in settings.items() if k in judge.Config.model_fields}
     shown = [Response(item, reply) for item, reply in zip(items, replies, strict=True)]
-    judged = Exact().score(shown, ExactConfig())
+    judged = judge.score(shown, judge.Config.model_validate(own, strict=False))
     rows = tuple(
         Row(item=item.id, cluster=item.cluster, outcome=one.outcome)
         for item, one in zip(items, judged, strict=True)
@@ -386,8 +388,3 @@ def _day(text: str) -> Any:
     import datetime
 
     return datetime.date.fromisoformat(text)
-
-
-def outcome(letter: str) -> Outcome:
-    """What a letter of marks means."""
-    return {"y": Outcome.YES, "n": Outcome.NO}[letter]

@@ -21,7 +21,9 @@ from tests.support.bundles import (
     statuses,
     verified,
 )
+from threatspec.campaign._seeds import replicate_seeds
 from threatspec.errors import ExitCode
+from threatspec.records import Arm, Label, LabelBook, Ledger, Outcome, Stream, strata
 from threatspec.reports.bundle import Status
 from threatspec.schema import Verdict, content_id
 
@@ -324,12 +326,31 @@ def wording(forger: Forger) -> None:
     forger.plan["spec"]["claims"][0]["says"] = "It holds against everything."
 
 
-@pytest.mark.parametrize("edit", [threshold, wording])
+def fewer_replicates(forger: Forger) -> None:
+    """The bad replicate was never asked for."""
+    drop_replicate(forger)
+    for claim in (forger.claim["claim"], forger.plan["spec"]["claims"][0]):
+        claim["seeds"]["replicates"] = 1
+        claim["scope"]["replicates"] = 1
+
+
+def another_root(forger: Forger) -> None:
+    """All replicates drawn again."""
+    for claim in (forger.claim["claim"], forger.plan["spec"]["claims"][0]):
+        claim["seeds"]["root"] = 7
+    for arm in ("defended", "control", "undefended"):
+        for cell in forger.attacked(arm):
+            seeds = replicate_seeds(7, cell["replicate"], map(Stream, cell["seeds"]))
+            cell["seeds"] = {stream.value: seed for stream, seed in seeds.items()}
+            forger.plan["trials"][cell["attack"]]["work"]["seeds"] = cell["seeds"]
+
+
+@pytest.mark.parametrize("edit", [threshold, wording, fewer_replicates, another_root])
 def test_a_plan_that_was_frozen_anew_is_not_the_one_that_was_registered(
     edit: Edit, bare: Path, tmp_path: Path
 ) -> None:
     found = forged(bare, tmp_path, edit, register=False)
-    assert failed(found) == {"registration"}
+    assert "registration" in failed(found)
     assert found.verdict is not None
     [claim] = found.verdict.claims
     assert claim.verdict is Verdict.INADMISSIBLE
@@ -650,6 +671,90 @@ def test_a_receipt_in_the_bundle_that_covers_something_else_fails(tmp_path: Path
     receipt.write_bytes(hashlib.sha256(b"another plan").digest())
     found = verified(bundled(tmp_path, run, receipts=[receipt]))
     assert failed(found) == {"receipt other.tsr"}
+
+
+# labels
+
+LABELLED = {
+    **SUPPORTED,
+    "measures.complies": {"benchmark": "specimen/restricted", "judge": "refusal-keywords"},
+    "claims.0.holds": "complies <= 0.10",
+}
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A claim by a judge that errs, whose negatives people looked at."""
+    folder = tmp_path_factory.mktemp("labelled")
+    run = made_run(folder, LABELLED)
+    with Ledger.open(run) as ledger:
+        plan, marks = ledger.plan, ledger.marks()
+    book = LabelBook.open(run, plan)
+    [drawn] = [
+        pairs for stratum, pairs in strata(plan, marks).items()
+        if (stratum.measure, stratum.arm, stratum.judged) == ("complies", Arm.DEFENDED, Outcome.NO)
+        and stratum.family == "full-finetune"
+    ]  # fmt: skip
+    at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=5)
+    book.add(*(_label(pair, at, n) for n, pair in enumerate(drawn[:150])))
+    return bundled(folder, run)
+
+
+def _label(pair: tuple[str, str], at: datetime.datetime, n: int) -> Label:
+    said = (at + datetime.timedelta(seconds=n)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Label(trial=pair[0], item=pair[1], label=Outcome.NO, labeller="anna", at=said)
+
+
+def test_labels_are_counted_as_they_were(labelled: Path) -> None:
+    found = verified(labelled)
+    assert found.failed == ()
+    assert statuses(found)["labels"] == "PASS"
+    assert found.verdict is not None
+    assert found.verdict.claims[0].verdict is Verdict.SUPPORTED
+
+
+def test_labels_that_were_changed_give_another_verdict(labelled: Path, tmp_path: Path) -> None:
+    def changed(forger: Forger) -> None:
+        for label in forger.labels[1:60]:
+            label["label"] = "yes"
+
+    assert failed(forged(labelled, tmp_path, changed, decided=False)) == {"verdicts"}
+
+
+def test_labels_out_of_the_order_in_which_they_were_drawn_are_not_counted(
+    labelled: Path, tmp_path: Path
+) -> None:
+    def chosen(forger: Forger) -> None:
+        """The first reply that was drawn is not among those that are labelled."""
+        del forger.labels[1]
+
+    found = forged(labelled, tmp_path, chosen)
+    [says] = [check.says for check in found.checks if check.name == "labels"]
+    assert "149 are out of the order" in says
+    assert found.verdict is not None
+    assert found.verdict.claims[0].verdict is not Verdict.SUPPORTED
+
+
+def unknown_prompt(forger: Forger) -> None:
+    forger.labels[1]["item"] = "restricted/nowhere/000"
+
+
+def older_than_the_reply(forger: Forger) -> None:
+    forger.labels[1]["at"] = "2020-01-01T00:00:00Z"
+
+
+def back_in_time(forger: Forger) -> None:
+    forger.labels[5]["at"], forger.labels[9]["at"] = (forger.labels[n]["at"] for n in (9, 5))
+
+
+@pytest.mark.parametrize("edit", [unknown_prompt, older_than_the_reply, back_in_time])
+def test_labels_that_cannot_be_are_noticed(edit: Edit, labelled: Path, tmp_path: Path) -> None:
+    assert "labels" in failed(forged(labelled, tmp_path, edit))
+
+
+def test_who_labelled_is_not_handed_on(labelled: Path) -> None:
+    labels = Forger(labelled).labels[1:]
+    assert {label["labeller"] for label in labels} == {"labeller-1"}
 
 
 # what cannot be noticed
