@@ -13,7 +13,7 @@ import threatspec
 
 ROOT = Path(threatspec.__file__).parent
 FLOORS = {
-    "errors": 0, "schema": 1, "registry": 1, "resources": 1,
+    "_lazy": 0, "errors": 0, "schema": 1, "registry": 1, "resources": 1,
     "loading": 2, "statistics": 2, "records": 2,
     "subjects": 3,
     "training": 4, "measures": 4,

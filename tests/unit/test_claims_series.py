@@ -29,7 +29,7 @@ from tests.support.made import (
     campaign,
 )
 from threatspec.claims import Audit, Basis, ClaimVerdict, Evidence, Tally, Truth, decide
-from threatspec.claims._words import down
+from threatspec.claims._text import down
 from threatspec.records import Arm
 from threatspec.schema import Verdict
 from threatspec.statistics import (

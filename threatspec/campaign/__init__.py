@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from threatspec._lazy import lazy
 from threatspec.campaign._compile import check_spec, compile_plan
 from threatspec.campaign._design import ClaimCheck, check_design
 from threatspec.campaign._digests import check_code, source_digest
@@ -31,10 +32,6 @@ __all__ = [
     "source_digest",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in {"ClaimForecast", "Forecast", "forecast", "require_decidable"}:
-        raise AttributeError(f"module 'threatspec.campaign' has no attribute {name!r}")
-    from threatspec.campaign import _forecast  # brings statistics, which `check` does without
-
-    return getattr(_forecast, name)
+__getattr__ = lazy(  # brings statistics, which `check` does without
+    __name__, {"_forecast": ("ClaimForecast", "Forecast", "forecast", "require_decidable")}
+)

@@ -1,41 +1,58 @@
-"""Claims: from evidence to verdicts. Pure functions over records; nothing heavy is imported."""
+"""Claims: from evidence to verdicts. Pure functions over records; nothing heavy is imported.
 
-from threatspec.claims._audits import audits, audits_of
-from threatspec.claims._bounds import (
-    Bound,
-    Lookup,
-    bound_of,
-    distinct_operands,
-    evaluate,
-    refutation_p,
-    support_p,
-)
-from threatspec.claims._decide import decide, exit_code
-from threatspec.claims._design import Design, DesignProcedure, design_of_plan
-from threatspec.claims._design_rules import design_readings, foreseen
-from threatspec.claims._evidence import AuditKey, CellEvidence, CellState, Evidence, Reader, gather
-from threatspec.claims._flags import FLAGS
-from threatspec.claims._judge_error import Audit
-from threatspec.claims._models import (
-    CampaignVerdict,
-    CellReading,
-    ClaimVerdict,
-    ControlReading,
-    CostCurve,
-    CostPoint,
-    FlagEffect,
-    FlagReading,
-    GateReading,
-    MeasureReading,
-    RuleKind,
-    RuleReading,
-    SeriesReading,
-    Truth,
-    Witness,
-)
-from threatspec.claims._rulebook import RULES, Rule
-from threatspec.claims._tally import Basis, Tally
-from threatspec.claims._view import View
+Names are imported when they are used: `check` reads rules of design and no evidence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from threatspec._lazy import lazy
+
+if TYPE_CHECKING:
+    from threatspec.claims._audits import audits, audits_of
+    from threatspec.claims._bounds import (
+        Bound,
+        Lookup,
+        bound_of,
+        distinct_operands,
+        evaluate,
+        refutation_p,
+        support_p,
+    )
+    from threatspec.claims._decide import decide, exit_code
+    from threatspec.claims._design import Design, DesignProcedure, design_of_plan
+    from threatspec.claims._design_rules import design_readings, foreseen
+    from threatspec.claims._evidence import (
+        AuditKey,
+        CellEvidence,
+        CellState,
+        Evidence,
+        Reader,
+        gather,
+    )
+    from threatspec.claims._flags import FLAGS
+    from threatspec.claims._judge_error import Audit
+    from threatspec.claims._models import (
+        CampaignVerdict,
+        CellReading,
+        ClaimVerdict,
+        ControlReading,
+        CostCurve,
+        CostPoint,
+        FlagEffect,
+        FlagReading,
+        GateReading,
+        MeasureReading,
+        RuleKind,
+        RuleReading,
+        SeriesReading,
+        Truth,
+        Witness,
+    )
+    from threatspec.claims._rulebook import RULES, Rule
+    from threatspec.claims._tally import Basis, Tally
+    from threatspec.claims._view import View
 
 __all__ = [
     "FLAGS",
@@ -83,3 +100,45 @@ __all__ = [
     "refutation_p",
     "support_p",
 ]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "_audits": ("audits", "audits_of"),
+        "_bounds": (
+            "Bound",
+            "Lookup",
+            "bound_of",
+            "distinct_operands",
+            "evaluate",
+            "refutation_p",
+            "support_p",
+        ),
+        "_decide": ("decide", "exit_code"),
+        "_design": ("Design", "DesignProcedure", "design_of_plan"),
+        "_design_rules": ("design_readings", "foreseen"),
+        "_evidence": ("AuditKey", "CellEvidence", "CellState", "Evidence", "Reader", "gather"),
+        "_flags": ("FLAGS",),
+        "_judge_error": ("Audit",),
+        "_models": (
+            "CampaignVerdict",
+            "CellReading",
+            "ClaimVerdict",
+            "ControlReading",
+            "CostCurve",
+            "CostPoint",
+            "FlagEffect",
+            "FlagReading",
+            "GateReading",
+            "MeasureReading",
+            "RuleKind",
+            "RuleReading",
+            "SeriesReading",
+            "Truth",
+            "Witness",
+        ),
+        "_rulebook": ("RULES", "Rule"),
+        "_tally": ("Basis", "Tally"),
+        "_view": ("View",),
+    },
+)

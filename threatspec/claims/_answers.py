@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable, Mapping
 
 from threatspec.claims._design import Design
-from threatspec.claims._models import RuleReading
+from threatspec.claims._rule import RuleReading
 from threatspec.claims._rulebook import Rule
 from threatspec.schema import ClaimScope, Waiver
 

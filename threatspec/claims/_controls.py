@@ -10,8 +10,9 @@ from threatspec.claims._cells import read_control
 from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._liveness import liveness
 from threatspec.claims._models import CellReading, ControlReading, Truth
+from threatspec.claims._text import plural
 from threatspec.claims._view import View
-from threatspec.claims._words import break_words, counted, plural, replicate_words
+from threatspec.claims._words import break_words, counted, replicate_words
 from threatspec.records import Arm, Procedure
 from threatspec.statistics import holm
 

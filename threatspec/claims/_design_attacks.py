@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from threatspec.claims._design import SAFEGUARD_SPLIT, Design, DesignProcedure
-from threatspec.claims._words import listed, plural
+from threatspec.claims._text import listed, plural
 from threatspec.schema import Capability, canonical_json
 
 __all__ = ["OF_ATTACKS"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from threatspec.claims._design import SAFEGUARD_SPLIT, Design
+from threatspec.claims._text import listed, plural
 from threatspec.claims._weak import met_by_silence
 from threatspec.claims._wording import CAPABILITY, UNBOUNDED, found_words
-from threatspec.claims._words import listed, plural
 from threatspec.schema import Capability
 
 __all__ = ["FORESEEN", "OF_MEASURING"]

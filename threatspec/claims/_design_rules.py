@@ -9,7 +9,7 @@ from threatspec.claims._answers import answered
 from threatspec.claims._design import Design
 from threatspec.claims._design_attacks import OF_ATTACKS
 from threatspec.claims._design_measuring import FORESEEN, OF_MEASURING
-from threatspec.claims._models import RuleReading
+from threatspec.claims._rule import RuleReading
 from threatspec.claims._rulebook import RULES
 
 __all__ = ["design_readings", "foreseen"]

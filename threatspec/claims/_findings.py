@@ -10,7 +10,8 @@ from threatspec.claims._case import Case
 from threatspec.claims._design import design_of_plan
 from threatspec.claims._design_rules import design_readings
 from threatspec.claims._flags import flags
-from threatspec.claims._models import FlagEffect, FlagReading, RuleKind, RuleReading, SeriesReading
+from threatspec.claims._models import FlagEffect, FlagReading, SeriesReading
+from threatspec.claims._rule import RuleKind, RuleReading
 from threatspec.claims._rulebook import RULES
 from threatspec.claims._run_rules import run_breaches
 from threatspec.claims._series import read_series

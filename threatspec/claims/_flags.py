@@ -13,7 +13,8 @@ from threatspec.claims._case import Case, Series
 from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._models import CellReading, FlagEffect, FlagReading, Truth
 from threatspec.claims._ordering import did_worse
-from threatspec.claims._words import listed, plural, replicate_words
+from threatspec.claims._text import listed, plural
+from threatspec.claims._words import replicate_words
 from threatspec.records import MARKS, Arm, Outcome, Plan, Replies
 
 __all__ = ["FLAGS", "flags"]

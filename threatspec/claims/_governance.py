@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from threatspec.claims._case import Case
-from threatspec.claims._words import listed, plural
+from threatspec.claims._text import listed, plural
 from threatspec.records import Plan
 from threatspec.schema import Claim, ClaimScope, Governance, Model, Protects
 

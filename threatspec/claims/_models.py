@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from threatspec.claims._evidence import CellState
+from threatspec.claims._rule import RuleKind, RuleReading
 from threatspec.claims._tally import Tally
 from threatspec.records import Arm, Spend
 from threatspec.schema import Governance, Model, Protects, Verdict
@@ -143,31 +144,6 @@ class GateReading(Model):
     subject: str
     truth: Truth
     readings: tuple[MeasureReading, ...]
-
-
-class RuleKind(StrEnum):
-    """What breaking a rule does (docs/design/verdicts.md)."""
-
-    VALIDITY = "validity"
-    """What breaks it is unusable in both directions."""
-    LIVENESS = "liveness"
-    """The evidence could not have refuted: VACUOUS."""
-    SUFFICIENCY = "sufficiency"
-    """Blocks SUPPORTED only."""
-
-
-class RuleReading(Model):
-    """A rule of admissibility that a claim breaks, and whether that was answered."""
-
-    rule: str
-    """Code, e.g. `TS-R1`."""
-    kind: RuleKind
-    says: str
-    """What is broken, with the values."""
-    remedy: str
-    answer: Literal["open", "scoped", "waived"] = "open"
-    by: str = ""
-    """What answers it, e.g. `scope.replicates: 3`, or who waives it, until when and why."""
 
 
 class ControlReading(Model):

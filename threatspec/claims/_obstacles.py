@@ -12,7 +12,8 @@ from threatspec.claims._evidence import CellState
 from threatspec.claims._findings import Findings
 from threatspec.claims._liveness import departure
 from threatspec.claims._models import CellReading, FlagEffect, MeasureReading, Truth
-from threatspec.claims._words import counted, down, listed, plural, replicate_words, unit_words, up
+from threatspec.claims._text import down, listed, plural, up
+from threatspec.claims._words import counted, replicate_words, unit_words
 from threatspec.records import Procedure
 from threatspec.statistics import units_to_refute, units_to_support
 

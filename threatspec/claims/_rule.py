@@ -4,11 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
-from threatspec.claims._models import RuleKind
+from threatspec.schema import Model
 
-__all__ = ["DURABLE", "OWN", "REPNOISE", "TAR", "TRAINS", "WEAK", "Rule"]
+__all__ = ["DURABLE", "OWN", "REPNOISE", "TAR", "TRAINS", "WEAK", "Rule", "RuleKind", "RuleReading"]
+
+
+class RuleKind(StrEnum):
+    """What breaking a rule does (docs/design/verdicts.md)."""
+
+    VALIDITY = "validity"
+    """What breaks it is unusable in both directions."""
+    LIVENESS = "liveness"
+    """The evidence could not have refuted: VACUOUS."""
+    SUFFICIENCY = "sufficiency"
+    """Blocks SUPPORTED only."""
+
+
+class RuleReading(Model):
+    """A rule of admissibility that a claim breaks, and whether that was answered."""
+
+    rule: str
+    """Code, e.g. `TS-R1`."""
+    kind: RuleKind
+    says: str
+    """What is broken, with the values."""
+    remedy: str
+    answer: Literal["open", "scoped", "waived"] = "open"
+    by: str = ""
+    """What answers it, e.g. `scope.replicates: 3`, or who waives it, until when and why."""
+
 
 When = Literal["design", "run", "both"]
 _SCOPES: Mapping[str, str] = {

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from threatspec.claims._models import RuleKind
-from threatspec.claims._rule import DURABLE, REPNOISE, TAR, TRAINS, Rule
+from threatspec.claims._rule import DURABLE, REPNOISE, TAR, TRAINS, Rule, RuleKind
 
 __all__ = ["OF_ATTACKS"]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from threatspec.claims._models import RuleKind
-from threatspec.claims._rule import DURABLE, OWN, REPNOISE, TRAINS, WEAK, Rule
+from threatspec.claims._rule import DURABLE, OWN, REPNOISE, TRAINS, WEAK, Rule, RuleKind
 
 __all__ = ["OF_MEASURING"]
 

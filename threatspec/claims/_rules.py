@@ -15,12 +15,13 @@ from threatspec.claims._case import Case
 from threatspec.claims._cells import cost
 from threatspec.claims._evidence import CellState
 from threatspec.claims._findings import Findings
-from threatspec.claims._models import RuleReading, Truth, Witness
+from threatspec.claims._models import Truth, Witness
 from threatspec.claims._obstacles import obstacles
+from threatspec.claims._rule import RuleReading
 from threatspec.claims._scope import honest_claim, witness
 from threatspec.claims._some import reached, witness_of
+from threatspec.claims._text import listed, plural
 from threatspec.claims._vacuity import vacuities
-from threatspec.claims._words import listed, plural
 from threatspec.schema import Verdict
 
 __all__ = ["Ruling", "rule"]

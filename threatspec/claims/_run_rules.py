@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from threatspec.claims._bounds import distinct_operands
 from threatspec.claims._case import Case, Series
 from threatspec.claims._evidence import CellEvidence, CellState
-from threatspec.claims._words import listed, plural
+from threatspec.claims._text import listed, plural
 from threatspec.records import Arm, Realised, claim_digests
 
 __all__ = ["Breach", "run_breaches"]

@@ -10,16 +10,9 @@ from threatspec.claims._case import Case
 from threatspec.claims._evidence import CellState
 from threatspec.claims._governance import limits, waivers
 from threatspec.claims._models import CellReading, Witness
+from threatspec.claims._text import listed, plural, up
 from threatspec.claims._view import View
-from threatspec.claims._words import (
-    break_words,
-    confidence_words,
-    listed,
-    plural,
-    spend_words,
-    unit_words,
-    up,
-)
+from threatspec.claims._words import break_words, confidence_words, spend_words, unit_words
 from threatspec.records import Arm
 from threatspec.schema import Serving
 

@@ -16,8 +16,8 @@ from threatspec.claims._counts import score
 from threatspec.claims._evidence import CellEvidence
 from threatspec.claims._models import CellReading, SeriesReading, Truth
 from threatspec.claims._tally import Basis, Tally
+from threatspec.claims._text import down, plural, up
 from threatspec.claims._view import View
-from threatspec.claims._words import down, plural, up
 from threatspec.records import Arm
 from threatspec.schema import Operand
 from threatspec.statistics import Interval, holm, replicate_alpha, replicates_to_refute, seed_share

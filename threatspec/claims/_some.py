@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from threatspec.claims._case import Case, Series
 from threatspec.claims._cells import cost
 from threatspec.claims._models import Truth, Witness
-from threatspec.claims._words import break_words, plural, spend_words
+from threatspec.claims._text import plural
+from threatspec.claims._words import break_words, spend_words
 from threatspec.statistics import holm
 
 __all__ = ["Reached", "reached", "witness_of"]

@@ -9,7 +9,8 @@ from threatspec.claims._bounds import arithmetic
 from threatspec.claims._case import Case, Series
 from threatspec.claims._findings import Findings
 from threatspec.claims._models import FlagReading, GateReading, Truth
-from threatspec.claims._words import counted, listed, plural
+from threatspec.claims._text import listed, plural
+from threatspec.claims._words import counted
 
 __all__ = ["Vacuity", "vacuities"]
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-
 from threatspec.claims._bounds import Bound, bound_of, distinct_operands
 from threatspec.claims._cells import read_operands
 from threatspec.claims._models import CellReading, MeasureReading
+from threatspec.claims._text import down, plural, up
 from threatspec.claims._view import View
 from threatspec.records import Procedure, Spend
 
@@ -15,40 +13,10 @@ __all__ = [
     "break_words",
     "confidence_words",
     "counted",
-    "down",
-    "listed",
-    "plural",
     "replicate_words",
     "spend_words",
     "unit_words",
-    "up",
 ]
-
-_DIGITS = 1000
-
-
-def plural(number: int, noun: str) -> str:
-    """`1 cell`, `2 cells`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def listed(parts: Iterable[str], most: int = 6) -> str:
-    """`a, b and c`; beyond `most` only how many more."""
-    names = list(parts)
-    if len(names) > most:
-        names = [*names[:most], f"{len(names) - most} more"]
-    *head, last = names or ["nothing"]
-    return f"{', '.join(head)} and {last}" if head else last
-
-
-def down(value: float) -> str:
-    """A lower bound with three decimals."""
-    return f"{math.floor(value * _DIGITS + 1e-9) / _DIGITS:.3f}"
-
-
-def up(value: float) -> str:
-    """An upper bound with three decimals."""
-    return f"{math.ceil(value * _DIGITS - 1e-9) / _DIGITS:.3f}"
 
 
 def confidence_words(view: View) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from threatspec._lazy import lazy
 from threatspec.schema._access import PRESETS, Access, Capability, capabilities
 from threatspec.schema._adversary import (
     Adversary,
@@ -100,10 +101,4 @@ __all__ = [
     "unparse",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in {"Knobs", "Offer", "json_schema"}:
-        raise AttributeError(f"module 'threatspec.schema' has no attribute {name!r}")
-    from threatspec.schema import _json_schema  # rarely needed, and slow to import
-
-    return getattr(_json_schema, name)
+__getattr__ = lazy(__name__, {"_json_schema": ("Knobs", "Offer", "json_schema")})
