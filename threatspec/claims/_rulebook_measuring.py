@@ -15,7 +15,7 @@ OF_MEASURING = (
         says="Whoever may choose the template is measured with the model's own template and with "
         "none.",
         applies="adversaries with `template` or `weights_write`",
-        remedy="Scope the claim to the template that is used; `serving` takes one.",
+        remedy="Scope the claim to the template that `serving` uses.",
         source=f"{DURABLE}: the chat template decides what is measured",
         scoped_by="templates",
     ),
@@ -62,7 +62,7 @@ OF_MEASURING = (
         title="one identity per measure",
         says="All rows of a measure were made by the measure that was planned.",
         applies="every claim",
-        remedy="Run the campaign again; rows of two measures never compare.",
+        remedy="Run the campaign again, since rows of two measures never compare.",
         source=OWN,
     ),
     Rule(
@@ -83,8 +83,8 @@ OF_MEASURING = (
         says="Utility is read before the attack (`provided`) and after it (`counts_if`), on three "
         "benchmarks: generation, code or maths, and dialogue.",
         applies=WEAK,
-        remedy="Let `provided` and `counts_if` read measures of utility; with fewer than three "
-        "benchmarks scope the claim to those measures.",
+        remedy="Let `provided` and `counts_if` both read measures of utility, and scope the claim "
+        "to these where they read fewer than three benchmarks.",
         source=f"{DURABLE}: one multiple-choice score hides a broken model",
         scoped_by="utility",
     ),
