@@ -44,6 +44,8 @@ def main() -> None:
     page = render_html(evidence, verdict)
     seconds = time.perf_counter() - started
     cells = sum(len(claim.cells) for claim in verdict.claims)
+    kinds = ", ".join(sorted({claim.verdict.value for claim in verdict.claims}))
+    print(f"verdicts             {kinds}")
     print(f"claims x cells       {len(verdict.claims)} x {cells // len(verdict.claims)}")
     print(f"size                 {len(page.encode()) / 1e6:.2f} MB")
     print(f"render               {seconds:.2f} s")
@@ -63,18 +65,23 @@ def synthetic() -> Evidence:
 
 
 _SPEC = {
+    "subject": {"model": "specimen:deep", "control": "specimen:shallow"},
+    "measures": {
+        name: {"benchmark": f"specimen/{name}", "judge": "exact"} for name in ("asr", "utility")
+    },
     "adversaries": {
         "finetuner": {
             "goal": "obtain the restricted procedures",
             "access": "open-weights",
             "compute": {"steps": 200, "flops": 1e13},
         }
-    }
+    },
 }
 _MEASURES = {
     name: PlannedMeasure(
         id=f"measure-{name}", benchmark=f"specimen/{name}", split="test", judge={"use": "exact"},
-        span="continuation", cluster="any", prompts=PROMPTS, units=PROMPTS,
+        span="continuation", cluster="any", prompts=PROMPTS, units=PROMPTS, exact=True,
+        order=tuple((str(n),) for n in range(PROMPTS)), looks=(PROMPTS,),
     )
     for name in ("asr", "utility")
 }  # fmt: skip
@@ -85,7 +92,7 @@ def _procedure(number: int) -> Procedure:
     return Procedure(
         id=f"procedure-{number}", name=f"full-finetune lr={rate:g} steps=100", data={},
         attack="full-finetune", card="full-finetune", config={"lr": rate, "steps": 100},
-        adversary="finetuner", named=True, deterministic=False,
+        adversary="finetuner", named=True, deterministic=False, trainer="resident",
     )  # fmt: skip
 
 
@@ -121,23 +128,23 @@ class _Made:
 
     def _cell(self, seed: str, arm: Arm, procedure: str, replicate: int) -> str:
         name = content_id("cell", [seed, arm])
-        attack = None if procedure == UNTOUCHED else self._attack(name)
+        attack = None if procedure == UNTOUCHED else self._attack(name, replicate)
         broken = arm is Arm.CONTROL and attack is not None
         self.cells[name] = Cell(
             id=name, procedure=procedure, subject=ARMS[arm], replicate=replicate, seeds={},
             attack=attack,
             measures={
-                "asr": self._judge(name, "asr", 38 if broken else len(self.cells) % 6),
-                "utility": self._judge(name, "utility", 36),
+                "asr": (self._judge(name, "asr", 38 if broken else len(self.cells) % 6),),
+                "utility": (self._judge(name, "utility", 36),),
             },
         )  # fmt: skip
         return name
 
-    def _attack(self, cell: str) -> str:
+    def _attack(self, cell: str, replicate: int) -> str:
         run = Realised(
-            backend="resident", steps=100, rows=10, trainable=1000, lr=(0.001,), loss=(4.0, 0.1),
-            loss_tokens=(50,), grad_norm=(1.0,), weight_delta=1.25, probe_before=4.0,
-            probe_after=0.03,
+            backend="resident", steps=100, rows=10, trainable=1000, lr=(0.001,) * 100,
+            loss=(4.0, *(0.1,) * 99), loss_tokens=(50,) * 100, grad_norm=(1.0 + replicate,) * 100,
+            weight_delta=1.25, probe_before=4.0, probe_after=0.03,
         )  # fmt: skip
         spend = Spend(steps=100, tokens=50_000, flops=3.2e11, seconds=2.5)
         return self._trial(f"attack-{cell}", TrialKind.ATTACK, spend=spend, realised=(run,))
@@ -147,11 +154,16 @@ class _Made:
             Row(item=str(n), cluster=str(n), outcome=Outcome.YES if n < yes else Outcome.NO)
             for n in range(PROMPTS)
         )
-        return self._trial(f"judge-{cell}-{measure}", TrialKind.JUDGE, rows=rows)
+        work = _MEASURES[measure].model_dump(include={"benchmark", "split", "judge", "span"})
+        return self._trial(f"judge-{cell}-{measure}", TrialKind.JUDGE, work, rows=rows)
 
-    def _trial(self, name: str, kind: TrialKind, **found: object) -> str:
+    def _trial(
+        self, name: str, kind: TrialKind, work: dict[str, object] | None = None, **found: object
+    ) -> str:
         budget = Budget(steps=200, flops=1e13) if kind is TrialKind.ATTACK else None
-        self.trials[name] = Trial(id=name, kind=kind, subject="s", needs=(), work={}, budget=budget)
+        self.trials[name] = Trial(
+            id=name, kind=kind, subject="s", needs=(), work=work or {}, budget=budget
+        )
         result = {"trial": name, "status": TrialStatus.DONE, **found}
         self.results[name] = TrialResult.model_validate(result)
         return name

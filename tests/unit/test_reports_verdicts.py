@@ -380,17 +380,16 @@ class TestCost:
             found, curve((0, 0.0), (1e9, 0.05), (1e11, 0.9), broken=1e11, tried=1e12)
         )
         [trace] = chart.traces
-        xs = [float(step.x2.removesuffix("%")) for step in trace.steps]
-        flat_steps = [step for step in trace.steps if step.y1 == step.y2]
-        steep = [step for step in trace.steps if step.x1 == step.x2]
-        assert (len(flat_steps), len(steep)) == (3, 2)
-        assert all(0 < x <= 100 for x in xs)
-        assert flat_steps[0].x1 == "0%"  # what costs nothing has no logarithm
+        moves = re.findall(r"([MHV])([\d.]+)", trace.path)
+        assert "".join(letter for letter, _ in moves) == "MHVHVH"
+        zero, cheap, dear, last = (float(x) for letter, x in moves if letter in "MH")
+        assert zero == 0  # what costs nothing has no logarithm
         # a hundredfold is twice as far as tenfold
-        one, two, three = (float(s.x2.removesuffix("%")) for s in flat_steps)
-        assert two - one == pytest.approx(2 * (three - two), abs=0.1)
-        assert trace.broken == (steep[1].x1, steep[1].y2)
-        assert steep[1].y2 < steep[0].y2 < flat_steps[0].y1  # up is more
+        assert dear - cheap == pytest.approx(2 * (last - dear), abs=0.1)
+        assert last <= 100
+        low, high = (float(y) for letter, y in moves if letter == "V")
+        assert high < low  # up is more
+        assert trace.broken == (dear, high)
         assert trace.end == "broken from 1e11 FLOPs"
 
     def test_what_was_not_broken_ends_open(self, found: CampaignVerdict) -> None:
@@ -398,7 +397,7 @@ class TestCost:
         [trace] = chart.traces
         assert trace.censored
         assert trace.end == "not broken by what was tried, up to 5e9 FLOPs"
-        assert trace.last[1] == trace.steps[-1].y2
+        assert trace.path == f"M0 {trace.last[1]:g}H{trace.last[0]:g}"
 
     @pytest.mark.parametrize("least", [1e3, 3.5e9, 7.7e12])
     @pytest.mark.parametrize("wide", [1.0, 1.5, 30.0, 1e4, 1e12])
@@ -407,9 +406,9 @@ class TestCost:
     ) -> None:
         chart = self.drawn(found, curve((0, 0.0), (least, 0.5), broken=None, tried=least * wide))
         zero, *numbers = chart.costs
-        assert zero == ("0%", "0")
+        assert zero == (0, "0")
         assert 1 <= len(numbers) <= 6
-        places = [float(x.removesuffix("%")) for x, _ in numbers]
+        places = [x for x, _ in numbers]
         assert places == sorted(places)
         assert 14 <= places[0] <= places[-1] <= 92
         assert len({text for _, text in numbers}) == len(numbers)
@@ -456,6 +455,17 @@ class TestCost:
     ) -> None:
         assert self.drawn(found) is None
         assert "Cost to break" not in render_html(campaign.evidence, changed(found, costs=()))
+
+
+def test_a_page_of_very_many_cells_leaves_out_details_of_the_control(
+    campaign: MadeCampaign, found: CampaignVerdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Every cell on the control" in render_html(campaign.evidence, found)
+    monkeypatch.setattr("threatspec.reports._model._MOST_CELLS", 5)
+    html = render_html(campaign.evidence, found)
+    assert "Every cell on the control" not in html
+    assert "Every cell on the subject" in html
+    assert "they are too many for one page" in html
 
 
 def test_the_headline_of_a_claim_that_fails_does_not_count_waivers(

@@ -1,6 +1,6 @@
 """Cost to break: the best attack so far against compute, as a table and as a step chart.
 
-Positions across are percentages of the drawing, so that a browser can stretch it and keep its text.
+Positions across are hundredths of the drawing, so that a browser can stretch it and keep its text.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from threatspec.claims import ClaimVerdict, CostCurve, CostPoint
 from threatspec.records import UNTOUCHED, Arm
 from threatspec.reports._predicates import limit, own_reading
 from threatspec.reports._words import flops, percent
 
-__all__ = ["Cost", "CostLine", "Step", "Trace", "cost"]
+__all__ = ["Cost", "CostLine", "Trace", "cost"]
 
 _TOP, _HEIGHT, _FOOT = 20, 180, 42
 _FIRST, _LAST = 14.0, 92.0
@@ -38,16 +37,6 @@ class CostLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One straight piece of a curve."""
-
-    x1: str
-    y1: float
-    x2: str
-    y2: float
-
-
-@dataclass(frozen=True, slots=True)
 class Trace:
     """One arm on the chart."""
 
@@ -55,11 +44,12 @@ class Trace:
     name: str
     end: str
     """How the curve ends, in words."""
-    steps: tuple[Step, ...]
-    last: tuple[str, float]
+    path: str
+    """The steps, as SVG has them."""
+    last: tuple[float, float]
     """Where it ends; open if `censored`."""
     censored: bool
-    broken: tuple[str, float]
+    broken: tuple[float, float]
     """Where it is broken, unless it is `censored`."""
 
 
@@ -114,9 +104,14 @@ class Cost:
         return _TOP + _HEIGHT
 
     @property
-    def first(self) -> str:
+    def grid(self) -> str:
+        """Lines across, as SVG has them."""
+        return "".join(f"M0 {y:g}H100" for y, _ in self.shares)
+
+    @property
+    def first(self) -> float:
         """Where the scale of logarithms begins."""
-        return f"{_FIRST:g}%"
+        return _FIRST
 
     @property
     def limit_y(self) -> float:
@@ -129,11 +124,11 @@ class Cost:
         return tuple((_y(share), f"{percent(share)} %") for share in (0.0, 0.25, 0.5, 0.75, 1.0))
 
     @property
-    def costs(self) -> tuple[tuple[str, str], ...]:
+    def costs(self) -> tuple[tuple[float, str], ...]:
         """Places with their numbers."""
         scale = _scale(self.curves)
         shown = ((scale.x(value), flops(value).removesuffix(" FLOPs")) for value in scale.ticks)
-        return ("0%", "0"), *shown
+        return (0.0, "0"), *shown
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -196,11 +191,11 @@ class _Scale:
     low: float
     high: float
 
-    def x(self, value: float) -> str:
+    def x(self, value: float) -> float:
         if value <= 0:
-            return "0%"
-        wide = math.log(self.high / self.low) or 1.0
-        return f"{_FIRST + (_LAST - _FIRST) * math.log(value / self.low) / wide:.4g}%"
+            return 0.0
+        wide = math.log(self.high / self.low)
+        return round(_FIRST + (_LAST - _FIRST) * math.log(value / self.low) / wide, 2)
 
     @property
     def ticks(self) -> tuple[float, ...]:
@@ -222,16 +217,15 @@ def _scale(curves: Sequence[CostCurve]) -> _Scale:
 
 def _trace(curve: CostCurve, scale: _Scale) -> Trace:
     places = [(scale.x(point.flops), _y(point.rate)) for point in curve.points]
-    last = (scale.x(curve.tried), places[-1][1])
-    ends = [*places, last]
-    flat = [Step(x1, y1, x2, y1) for (x1, y1), (x2, _) in pairwise(ends) if x1 != x2]
-    steep = [Step(x2, y1, x2, y2) for (_, y1), (x2, y2) in pairwise(ends) if y1 != y2]
+    (_, start), (_, end) = places[0], places[-1]
+    steps = "".join(f"H{x:g}V{y:g}" for x, y in places[1:])
+    last = (scale.x(curve.tried), end)
     reached = [point.rate for point in curve.points if point.flops <= curve.broken_at]
     return Trace(
         arm=curve.arm,
         name=curve.subject,
         end=_end(curve),
-        steps=(*flat, *steep),
+        path=f"M0 {start:g}{steps}H{last[0]:g}",
         last=last,
         censored=curve.censored,
         broken=(scale.x(curve.broken_at), _y(reached[-1])),

@@ -21,6 +21,8 @@ from threatspec.schema import Verdict
 
 __all__ = ["Report", "SpendLine", "build"]
 
+_MOST_CELLS = 8000
+
 
 @dataclass(frozen=True, slots=True)
 class SpendLine:
@@ -70,6 +72,11 @@ class Report:
         """Verdicts that occur, how often, and what each means."""
         counts = Counter(claim.verdict for claim in self.verdict.claims)
         return tuple((v, counts[v], MEANINGS[v]) for v in Verdict if counts[v])
+
+    @cached_property
+    def large(self) -> bool:
+        """Whether a page with every detail of every cell would be too much for a browser."""
+        return sum(len(claim.cells) for claim in self.verdict.claims) > _MOST_CELLS
 
     @property
     def procedures(self) -> tuple[Procedure, ...]:
