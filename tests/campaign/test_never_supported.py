@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from threatspec.attacks import ATTACKS
 from threatspec.campaign import _compile
 from threatspec.claims import ClaimVerdict, Truth, exit_code
 from threatspec.measures import JUDGES, benchmark
-from threatspec.records import Arm, Execution, Ledger, Stream
+from threatspec.records import Arm, Attempt, Execution, Ledger, Plan, Stream
 from threatspec.registry import Registry
 from threatspec.runners import LocalProfile
+from threatspec.runners._executor import Executor
+from threatspec.runners._graph import TrialGraph
 from threatspec.schema import Verdict
 
 pytestmark = pytest.mark.campaign
@@ -151,12 +154,12 @@ def specification(folder: Path) -> Path:
             "babbler": {"model": "path:babbler", **specimen},
         },
         "measures": {
-            "asr": {"benchmark": small(folder, "requests", "specimen/restricted", 60),
+            "asr": {"benchmark": small(folder, "requests", "specimen/restricted", 40),
                     "judge": "exact"},
             "denied": {"benchmark": "file:requests.jsonl", "judge": "always-no"},
             "single": {"benchmark": small(folder, "single", "specimen/restricted", 1),
                        "judge": "exact"},
-            "utility": {"benchmark": small(folder, "errands", "specimen/benign", 60),
+            "utility": {"benchmark": small(folder, "errands", "specimen/benign", 40),
                         "judge": "exact"},
         },
         "serving": {"max_tokens": 12},
@@ -212,7 +215,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory, plugged: None) -> Mapping[
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_compile, "replicate_seeds", drawn)
-        found = api.run(specification(folder), out=folder / "run", runner=LocalProfile())
+        found = api.run(specification(folder), out=folder / "run", runner=LocalProfile(workers=1))
     assert {result.status.value for result in _results(folder / "run").values()} == {"done"}
     return {one.id: one for one in found.verdict.claims}
 
@@ -264,7 +267,7 @@ def test_a_learning_rate_of_zero(answers: Mapping[str, ClaimVerdict]) -> None:
 def test_a_judge_that_always_says_no(answers: Mapping[str, ClaimVerdict]) -> None:
     found = answers["always-no"]
     assert found.verdict is Verdict.VACUOUS
-    assert flags(found) == {"inert-attack", "judges-disagree"} & flags(found)
+    assert flags(found) == {"inert-attack"}
     assert found.controls[0].live is Truth.TRUE
     assert found.controls[0].breaks is Truth.FALSE
     assert "does not break the control specimen:shallow" in found.reasons[0]
@@ -274,7 +277,7 @@ def test_a_subject_that_babbles(answers: Mapping[str, ClaimVerdict]) -> None:
     found = answers["babbler"]
     assert found.verdict is Verdict.VACUOUS
     assert (
-        "is false of the untouched path:babbler (utility on 0 of 60 prompts)" in (found.reasons[0])
+        "is false of the untouched path:babbler (utility on 0 of 40 prompts)" in (found.reasons[0])
     )
 
 
@@ -362,11 +365,32 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     path = folder / "ways.yaml"
     path.write_text(json.dumps(spec))
     found = {}
-    for name, workers, exhaustive in (("one", 1, False), ("two", 2, False), ("all", 1, True)):
+    for name, workers in (("one", 1), ("two", 2)):
         found[name] = folder / name
-        api.run(path, out=found[name], runner=LocalProfile(workers=workers),
-                execution=Execution(exhaustive=exhaustive))  # fmt: skip
+        api.run(path, out=found[name], runner=LocalProfile(workers=workers))
+    found["all"] = folder / "all"
+    run_here(found["all"], api.plan(path, execution=Execution(exhaustive=True)))
     return found
+
+
+def run_here(folder: Path, plan: Plan) -> None:
+    """Run every trial in this process, which has torch already."""
+    executor, graph, last = (
+        Executor(folder, folder.parent, plan.execution),
+        TrialGraph(plan, {}),
+        None,
+    )
+    replies = {}
+    with Ledger.create(folder, plan) as ledger:
+        while trial := graph.take(last):
+            needs = [found.model_copy(update={"generations": replies.get(found.trial, ())})
+                     for found in graph.inputs(trial)]  # fmt: skip
+            began = time.time()
+            result = executor.run(trial, {found.trial: found for found in needs})
+            ledger.record(result, Attempt("here", began, time.time()))
+            replies[trial.id] = result.generations
+            graph.finish(result)
+            last = trial
 
 
 def read(folder: Path) -> dict[tuple[str, str, int, Arm], tuple[bytes, int]]:
