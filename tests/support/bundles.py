@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
@@ -94,9 +95,8 @@ def made_run(
         plan: the plan, if it is there already.
         cells: how many cells were run; absent = all.
     """
-    frozen = plan or plan_of(
-        folder / "spec", changes or SUPPORTED, execution=Execution(exhaustive=exhaustive)
-    )
+    edit = copy.deepcopy(dict(changes or SUPPORTED))
+    frozen = plan or plan_of(folder / "spec", edit, execution=Execution(exhaustive=exhaustive))
     run = folder / "run"
     with Ledger.create(run, frozen) as ledger:
         ledger.event("spec-folder", path=str(folder / "spec"))

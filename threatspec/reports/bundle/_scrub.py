@@ -19,7 +19,7 @@ __all__ = ["Scrubber", "nameless"]
 
 _PATH = re.compile(r"(?<![\w<./~-])(?:~?/|[A-Za-z]:[\\/]|\\\\)[^\s'\"<>:;,()\[\]{}|]+")
 """An absolute path as it stands in a sentence; a lone slash between words is none."""
-_LEAST = 3
+_LEAST = 2
 """Letters of a name below which it would be found in other words."""
 
 
