@@ -538,6 +538,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "not known to count at a look": Scenario(
         lambda: late(campaign({"lora": [HELD]}), 64, (64, UNITS), utility=_HALF_USEFUL), R),
     "broken at the level of one cell": Scenario(one_of_many, R),
+    "over budget, read by looks": Scenario(
+        lambda: regathered(campaign({"lora": [replace(BROKEN, steps=11), HELD]}),
+                           (64, UNITS), budget=Budget(steps=10)), C),
     "a share, read at half the level": Scenario(lambda: regathered(
         three(Got(asr=0), seeds=quantile(0.25, 3)), (40, UNITS)), S),
     "labels come after the run": Scenario(
