@@ -16,6 +16,7 @@ import pytest
 from tests.support.answers import evidence_of
 from tests.support.specs import plan_of, scoped
 from tests.unit.test_reports import MadeCampaign, Page, a_claim, flat, on_terminal
+from threatspec import api
 from threatspec.claims import (
     CampaignVerdict,
     ClaimVerdict,
@@ -29,6 +30,7 @@ from threatspec.claims import (
     Truth,
     decide,
 )
+from threatspec.cli._outcome import finish
 from threatspec.errors import ExitCode
 from threatspec.records import UNTOUCHED, Arm
 from threatspec.reports import (
@@ -192,6 +194,12 @@ class TestHtml:
                      "This claim was run 3 times in this place."):  # fmt: skip
             assert part in text, part
 
+    def test_why_names_every_rule(self, campaign: MadeCampaign, refused: CampaignVerdict) -> None:
+        wanted = "TS-R1: 3 replicates of 5; also TS-R2"
+        assert render_html(campaign.evidence, refused).count(wanted) == 2
+        assert f"| {wanted} |" in render_markdown(campaign.evidence, refused)
+        assert wanted in render_junit(campaign.evidence, refused)
+
     def test_without_broken_rules_it_says_so(
         self, campaign: MadeCampaign, found: CampaignVerdict
     ) -> None:
@@ -265,6 +273,20 @@ class TestOthers:
         assert not list(accepted.iter("failure"))
         assert accepted[0].get("failures") == "0"
         assert properties(accepted)["exit-code"] == "0"
+
+    @pytest.mark.parametrize(("accepted", "failures"), [(False, "1"), (True, "0")])
+    def test_the_verb_hands_on_that_waivers_are_accepted(
+        self, campaign: MadeCampaign, waived: CampaignVerdict, tmp_path: Path, accepted: bool,
+        failures: str,
+    ) -> None:  # fmt: skip
+        path = tmp_path / "junit.xml"
+        outcome = api.Outcome(tmp_path, campaign.evidence, waived)
+        code = finish(
+            outcome, html=None, as_json=False, exit_zero=False, accept_waivers=accepted,
+            files={"junit": path},
+        )  # fmt: skip
+        assert code == (ExitCode.OK if accepted else ExitCode.INCONCLUSIVE)
+        assert ElementTree.parse(path).getroot()[0].get("failures") == failures
 
     def test_waivers_do_not_excuse_another_verdict(
         self, campaign: MadeCampaign, refused: CampaignVerdict

@@ -27,7 +27,6 @@ __all__ = ["STDOUT", "append_summary", "require_one_output", "summary_file", "wr
 STDOUT = Path("-")
 _RENDERERS = {
     "html": render_html,
-    "junit": render_junit,
     "markdown": render_markdown,
     "csv": render_csv,
     "latex": render_latex,
@@ -53,10 +52,14 @@ def write_files(
     details: Details | None,
     *,
     quiet: bool,
+    accept_waivers: bool = False,
 ) -> None:
     """Write every format to its file, the one for standard output last; say where each is."""
     for name, path in sorted(files.items(), key=lambda item: item[1] == STDOUT):
-        text = _RENDERERS[name](evidence, verdict, details)
+        if name == "junit":
+            text = render_junit(evidence, verdict, details, accept_waivers=accept_waivers)
+        else:
+            text = _RENDERERS[name](evidence, verdict, details)
         if path == STDOUT:
             with unread_is_no_failure():
                 click.echo(text.encode("utf-8"), nl=False)

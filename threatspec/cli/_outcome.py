@@ -97,7 +97,8 @@ def finish(
             click.echo(report_json(evidence, verdict, details) if full else verdict_json(verdict))
         elif not piped:
             render_terminal(terminal(), evidence, verdict, details, full=full)
-    write_files(wanted, evidence, verdict, details, quiet=as_json or piped)
+    quiet = as_json or piped
+    write_files(wanted, evidence, verdict, details, quiet=quiet, accept_waivers=accept_waivers)
     if summary:
         append_summary(summary, evidence, verdict)
     return 0 if exit_zero else int(exit_code(verdict, accept_waivers=accept_waivers))

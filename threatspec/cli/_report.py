@@ -15,8 +15,15 @@ __all__ = ["command"]
 @click.argument("folder", type=click.Path(path_type=Path))
 @file_options
 @summary_option
+@click.option(
+    "--accept-waivers",
+    is_flag=True,
+    help="Let claims pass in JUnit that are supported with waivers.",
+)
 @json_option
-def command(folder: Path, summary: bool, as_json: bool, **files: Path | None) -> int:
+def command(
+    folder: Path, summary: bool, accept_waivers: bool, as_json: bool, **files: Path | None
+) -> int:
     """Write the report of results FOLDER: to the terminal, as JSON, or to files.
 
     Ends with 0 whatever the verdicts are; `threatspec verdict` is for exit codes. With `-` for a
@@ -39,6 +46,7 @@ def command(folder: Path, summary: bool, as_json: bool, **files: Path | None) ->
         html=files.pop("html"),
         as_json=as_json,
         exit_zero=True,
+        accept_waivers=accept_waivers,
         full=True,
         files={name: path for name, path in files.items() if path},
         summary=target,

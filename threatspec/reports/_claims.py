@@ -143,10 +143,16 @@ class ClaimView:
         return self.claim.reasons[0] if self.claim.reasons else ""
 
     @property
+    def why(self) -> str:
+        """The first reason; of several rules the others by their codes."""
+        others = list(dict.fromkeys(code for code, _ in self.insufficient))[1:]
+        return f"{self.decisive}; also {', '.join(others)}" if others else self.decisive
+
+    @property
     def reason(self) -> str:
-        """The decisive reason, unless it is the witness's own sentence, which is shown anyway."""
+        """Why, unless it is the witness's own sentence, which is shown anyway."""
         witness = self.claim.witness
-        return "" if witness and witness.says == self.decisive else self.decisive
+        return "" if witness and witness.says == self.decisive else self.why
 
     @property
     def further(self) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def _failure(view: ClaimView, accept_waivers: bool) -> tuple[str, str] | None:
     """Type and message, or nothing if the claim passes."""
     claim = view.claim
     if not claim.passed:
-        says = f"{claim.verdict.value}, but {view.wanted} was expected: {view.decisive}"
+        says = f"{claim.verdict.value}, but {view.wanted} was expected: {view.why}"
         return claim.verdict.value, says
     if exit_code([claim], accept_waivers=accept_waivers) is ExitCode.OK:
         return None

@@ -95,7 +95,7 @@ def _line(view: ClaimView) -> Sequence[str]:
         f"**{view.claim.verdict.value}**{_waived(view)}",
         "yes" if view.claim.passed else "**no**",
         f"{words.share(run.reading)}, {words.interval(run.reading)}" if run else "none",
-        markdown_prose(view.decisive),
+        markdown_prose(view.why),
     )
 
 

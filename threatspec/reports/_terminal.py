@@ -42,7 +42,7 @@ _STYLES = {
 }
 _LABEL = 12
 """Width of the longest verdict, and of the labels beneath it."""
-_WIDE = 100
+_WIDE = 140
 """Columns from which on a cell's readings stand on one line."""
 _TRUTHS = {Truth.TRUE: "true", Truth.FALSE: "false", Truth.UNDECIDED: "undecided"}
 
