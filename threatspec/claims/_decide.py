@@ -42,7 +42,7 @@ def decide(evidence: Evidence) -> CampaignVerdict:
     """Answer every claim of a campaign, as far as it was run."""
     plan, views = evidence.plan, [View(evidence, planned) for planned in evidence.plan.claims]
     return CampaignVerdict(
-        plan=plan.id,
+        plan=evidence.plan_id,
         spec_file=plan.spec_file,
         complete=all(view.complete for view in views),
         claims=tuple(_answer(open_case(view)) for view in views),

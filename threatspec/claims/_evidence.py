@@ -25,6 +25,7 @@ from threatspec.records import (
     Spend,
     TrialResult,
     TrialStatus,
+    claim_digests,
     marks_of_results,
 )
 
@@ -100,6 +101,16 @@ class Evidence:
     @cached_property
     def _layouts(self) -> dict[str, dict[str, Layout]]:
         return {}
+
+    @cached_property
+    def plan_id(self) -> str:
+        """Id of the plan, which is long to compute."""
+        return self.plan.id
+
+    @cached_property
+    def claim_digests(self) -> Mapping[str, str]:
+        """Digests of the plan's claims."""
+        return claim_digests(self.plan)
 
     def read(self, cell: str) -> tuple[CellEvidence, ...]:
         """A cell at each of its looks; the last has everything."""

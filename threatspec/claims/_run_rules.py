@@ -8,7 +8,7 @@ from threatspec.claims._bounds import distinct_operands
 from threatspec.claims._case import Case, Series
 from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._text import listed, plural
-from threatspec.records import Arm, Realised, claim_digests
+from threatspec.records import Arm, Realised
 
 __all__ = ["Breach", "run_breaches"]
 
@@ -133,9 +133,9 @@ def _changed(case: Case) -> Iterator[str]:
     if not registered.plan:
         return
     name = case.view.planned.id
-    if registered.claims.get(name) != claim_digests(evidence.plan)[name]:
+    if registered.claims.get(name) != evidence.claim_digests[name]:
         yield "the claim is not the one that was registered before the run"
-    elif registered.plan != evidence.plan.id:
+    elif registered.plan != evidence.plan_id:
         yield "the plan is not the one that was registered before the run"
     elif registered.first_row_at and registered.frozen_at > registered.first_row_at:
         yield "the plan was registered after the first prompts had been read"

@@ -36,7 +36,7 @@ def record_checks(matter: Matter) -> Iterator[Check]:
 
 
 def _plan(matter: Matter) -> Check:
-    plan, bundle = matter.plan.id, matter.bundle
+    plan, bundle = matter.plan_id, matter.bundle
     told = {"manifest": bundle.manifest.plan, "verdict": bundle.recorded.plan}
     faults = [f"the {where} is of {other}" for where, other in told.items() if other != plan]
     faults += _days(matter)
@@ -73,10 +73,10 @@ def _registration(matter: Matter) -> Check:
 
 
 def _unregistered(matter: Matter) -> Iterator[str]:
-    known, plan = matter.bundle.registration, matter.plan
-    if known.plan != plan.id:
-        yield f"{known.plan} was written down, but the plan is {plan.id}"
-    for name, digest in claim_digests(plan).items():
+    known, plan = matter.bundle.registration, matter.plan_id
+    if known.plan != plan:
+        yield f"{known.plan} was written down, but the plan is {plan}"
+    for name, digest in claim_digests(matter.plan).items():
         if known.claims.get(name) != digest:
             yield f"claim {name} is not the one that was written down"
     if known.first_row_at and known.frozen_at > known.first_row_at:

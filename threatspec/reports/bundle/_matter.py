@@ -39,6 +39,11 @@ class Matter:
         return self.bundle.plan
 
     @cached_property
+    def plan_id(self) -> str:
+        """Id of the plan's content, which is long to compute."""
+        return self.plan.id
+
+    @cached_property
     def spec(self) -> Spec | None:
         """The spec inside the plan; None if it is none, or names what it does not have."""
         try:

@@ -185,8 +185,8 @@ def _labels(archive: Archive, plan: Plan) -> tuple[int, tuple[Label, ...]]:
         return 0, ()
     lines = archive.lines(name)
     head = parse(LabelsHead, next(lines, b""), f"{name}:1")
-    if head.plan != plan.id:
-        raise refused(f"{name} must be of {plan.id}", f"it is of {head.plan}")
+    if head.plan != (known := plan.id):
+        raise refused(f"{name} must be of {known}", f"it is of {head.plan}")
     labels = tuple(parse_lines(Label, lines, name))
     if any(label.trial not in plan.trials for label in labels):
         raise refused(f"{name} must be about trials of the plan", "a label is about another")

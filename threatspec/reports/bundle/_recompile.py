@@ -41,7 +41,7 @@ def recompiled(matter: Matter) -> Check:
         own = _compile(matter.plan, spec)
     except ThreatspecError as error:
         return unknown(_NAME, f"this program cannot plan the spec: {error.message.rstrip('.')}")
-    if own.id == matter.plan.id:
+    if own.id == matter.plan_id:
         return found(_NAME, [], f"this program makes the same plan of the spec, {own.id}")
     return _differing(matter.plan, own)
 

@@ -43,7 +43,7 @@ def verify_bundle(
     checks = tuple(_checks(matter, verdict, receipts or {}))
     day = today or datetime.datetime.now(datetime.UTC).date()
     return Verification(
-        plan=bundle.plan.id,
+        plan=matter.plan_id,
         plan_sha256=bundle.plan_sha256,
         created=bundle.manifest.created,
         as_of=bundle.as_of,
