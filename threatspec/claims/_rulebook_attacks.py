@@ -77,7 +77,7 @@ OF_ATTACKS = (
         says="Streams of seeds are separate, no seed is used twice within a stream of a procedure, "
         "and no two replicates with different seeds trained alike to the last bit.",
         applies="attacks with randomness",
-        remedy="Run the campaign again from its spec, whose `seeds: {root: ...}` all seeds derive from.",
+        remedy="Run the campaign again from its spec: all seeds derive from `seeds: {root: ...}`.",
         source=f"{DURABLE}: one seed drew rows, order and evaluation together",
     ),
     Rule(
