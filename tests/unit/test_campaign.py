@@ -232,7 +232,8 @@ def test_an_attacked_cell_is_read_by_looks_and_an_untouched_one_at_once(tmp_path
 def test_a_look_waits_for_all_that_was_read_before_it(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     cell = attacked(plan)[0]
-    before = {trials[0] for trials in cell.measures.values()}
+    bare = [plan.cells[name] for name in plan.claims[0].untouched.values()]
+    before = {trials[0] for c in (cell, *bare) for trials in c.measures.values()}
     for trials in cell.measures.values():
         asked = [plan.trials[plan.trials[trial].needs[0]] for trial in trials[:2]]
         assert asked[0].after == ()

@@ -44,6 +44,9 @@ def compile_plan(loaded: LoadedSpec, execution: Execution | None = None) -> Plan
     return _Compiler(found, execution or Execution()).plan()
 
 
+_Key = tuple[str, str, int, int, bool]
+
+
 @dataclass
 class _Draft:
     """A cell whose measures are still being collected."""
@@ -56,9 +59,11 @@ class _Draft:
     charged: bool = False
     """Whether the adversary's budget bounds it; controls are ours."""
     measures: set[str] = field(default_factory=set)
+    beside: dict[_Key, None] = field(default_factory=dict)
+    """Untouched cells that claims read together with this one."""
 
     @property
-    def key(self) -> tuple[str, str, int, int, bool]:
+    def key(self) -> _Key:
         """Drafts with equal keys are one cell."""
         name = self.procedure.id if self.procedure else UNTOUCHED
         return name, self.subject, self.replicate, self.root, self.charged
@@ -69,15 +74,18 @@ class _Compiler:
         self.found = found
         self.spec = found.spec
         self.book = TrialBook(found, execution)
-        self.drafts: dict[tuple[str, str, int, int, bool], _Draft] = {}
+        self.drafts: dict[_Key, _Draft] = {}
+        self.cells: dict[_Key, Cell] = {}
         self.procedures = {
             name: [(resolved, _procedure(name, resolved)) for resolved in attacks]
             for name, attacks in found.attacks.items()
         }
 
     def plan(self) -> Plan:
-        drafted = [(one, self._untouched(one), self._attacked(one)) for one in self.expanded]
-        cells = {key: self._cell(draft) for key, draft in self.drafts.items()}
+        drafted = [(one, *self._drafts(one)) for one in self.expanded]
+        for draft in sorted(self.drafts.values(), key=lambda draft: draft.procedure is not None):
+            self.cells[draft.key] = self._cell(draft)  # untouched ones first: others wait for them
+        cells = self.cells
         used = {cell.procedure for cell in cells.values()}
         return Plan(
             spec_file=self.found.loaded.path.name,
@@ -117,6 +125,12 @@ class _Compiler:
 
     def _models_of(self, one: Expanded) -> dict[Arm, str]:
         return models_of(self.spec.all_subjects[one.subject])
+
+    def _drafts(self, one: Expanded) -> tuple[dict[Arm, _Draft], dict[Arm, list[_Draft]]]:
+        untouched, attacked = self._untouched(one), self._attacked(one)
+        for draft in (draft for drafts in attacked.values() for draft in drafts):
+            draft.beside.update(dict.fromkeys(bare.key for bare in untouched.values()))
+        return untouched, attacked
 
     def _untouched(self, one: Expanded) -> dict[Arm, _Draft]:
         read = self._measures_of(one.claim)
@@ -195,19 +209,26 @@ class _Compiler:
     def _read(self, draft: _Draft, attack: Trial | None) -> dict[str, tuple[str, ...]]:
         """Judging trials by measure: an untouched cell is read at once, an attacked one by looks.
 
-        Every look waits for what all measures found at the one before, which may settle the cell.
+        Every look waits for what all measures found at the one before, and on untouched cells: this
+        may settle the cell, so that whoever runs the plan runs the same trials.
         """
         found: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(draft.measures), ())
         spans = {name: self._spans(name, at_once=attack is None) for name in found}
         for look in range(max(map(len, spans.values()), default=0)):
-            before = dict.fromkeys(trials[look - 1] for trials in found.values()
-                                   if 0 < look <= len(trials))  # fmt: skip
+            before = dict.fromkeys(self._before(draft, found, look))
             for name in [name for name in found if look < len(spans[name])]:
                 asked = self.book.generate(
                     name, draft.subject, attack, spans[name][look], tuple(before)
                 )
                 found[name] = (*found[name], self.book.judge(name, asked).id)
         return found
+
+    def _before(self, draft: _Draft, found: dict[str, tuple[str, ...]], look: int) -> Iterator[str]:
+        """Judging trials that may make a look needless."""
+        if look:
+            yield from (trials[look - 1] for trials in found.values() if look <= len(trials))
+            for key in draft.beside:
+                yield from (t for trials in self.cells[key].measures.values() for t in trials)
 
     def _spans(self, measure: str, *, at_once: bool) -> list[tuple[int, int]]:
         """First and last unit of each look, in reading order."""

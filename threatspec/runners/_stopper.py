@@ -34,6 +34,7 @@ class Stopper:
         for cell in plan.cells.values():
             for trial in self._later(cell, 0):
                 self._users.setdefault(trial, set()).add(cell.id)
+        self._beside = _beside(plan)
 
     def all_needless(self) -> list[str]:
         """Whatever no claim needs any more, given all that is there."""
@@ -41,8 +42,9 @@ class Stopper:
 
     def needless(self, judged: str) -> list[str]:
         """The same, after one more judging trial has ended."""
-        users = self._users.get(judged, ())
-        return self._needless(self.plan.cells[name] for name in users)
+        users = self._users.get(judged, set())
+        beside = (name for user in users for name in self._beside.get(user, ()))
+        return self._needless(self.plan.cells[name] for name in dict.fromkeys([*users, *beside]))
 
     def _needless(self, cells: Iterable[Cell]) -> list[str]:
         found: list[str] = []
@@ -86,4 +88,14 @@ def _readers(plan: Plan) -> dict[str, list[tuple[PlannedClaim, Arm]]]:
         for arm, cells in planned.attacked.items():
             for name in cells:
                 found.setdefault(name, []).append((planned, arm))
+    return found
+
+
+def _beside(plan: Plan) -> dict[str, dict[str, None]]:
+    """Attacked cells that claims read together with an untouched one, which may settle them."""
+    found: dict[str, dict[str, None]] = {}
+    for planned in plan.claims:
+        attacked = dict.fromkeys(name for cells in planned.attacked.values() for name in cells)
+        for bare in planned.untouched.values():
+            found.setdefault(bare, {}).update(attacked)
     return found
