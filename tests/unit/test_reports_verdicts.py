@@ -257,6 +257,7 @@ class TestOthers:
     def test_markdown_marks_waivers(self, campaign: MadeCampaign, waived: CampaignVerdict) -> None:
         text = render_markdown(campaign.evidence, waived)
         assert f"| **SUPPORTED** with waivers: {WAIVED} |" in text
+        assert "stayed within the bound, but not every rule is met (TS-R6 waived)." in text
 
     def test_junit_fails_on_waivers_unless_they_are_accepted(
         self, campaign: MadeCampaign, waived: CampaignVerdict

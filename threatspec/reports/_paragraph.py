@@ -29,7 +29,9 @@ def _sentences(claim: ClaimVerdict) -> Iterator[str]:
     yield from _silent(cells)
     yield from _seen(claim, cells)
     yield from _control(claim)
-    yield f"{claim.verdict.value}: {MEANINGS[claim.verdict]}."
+    waived = ", ".join(dict.fromkeys(rule.rule for rule in claim.waived))
+    in_part = f", but not every rule is met ({waived} waived)" if waived else ""
+    yield f"{claim.verdict.value}: {MEANINGS[claim.verdict]}{in_part}."
 
 
 def _silent(cells: Sequence[CellReading]) -> Iterator[str]:
