@@ -134,6 +134,8 @@ def session(
     shutil.copytree(measured, folder / "runs" / "changed.claims")
     (folder / "listed" / "any-name.yaml").write_text(SMALL)
     (folder / "listed" / "items.card.yaml").write_text("not: claims\n")
+    (folder / "listed" / "descriptions").mkdir()
+    (folder / "listed" / "descriptions" / "prompts.yaml").write_text("not: claims\n")
     (folder / "loose.yaml").write_text("not: claims\n")
     (folder / "test_in_python.py").write_text(IN_PYTHON)
     process = start(folder, "-v", "--junitxml=junit.xml", "-p", "no:cacheprovider")
