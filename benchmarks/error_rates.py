@@ -19,9 +19,9 @@ from statistics import NormalDist
 import numpy as np
 
 from tests.support.guarded import on_cell, regathered
-from tests.support.made import Got, campaign, scope_of
+from tests.support.made import PERFECT, Got, campaign
+from tests.support.made import audited as labelled
 from threatspec.claims import Audit, Basis, Evidence, Tally, Truth, decide, evaluate, refutation_p
-from threatspec.records import Arm
 from threatspec.schema import Calibration, Verdict, parse_predicate
 from threatspec.statistics import (
     looks,
@@ -412,44 +412,32 @@ class Simulation:
     # audits of several replicates
 
     def audits(self) -> Iterator[Rate]:
-        """Five replicates on the same prompts, labels of all of them in one audit."""
+        """Five replicates on the same prompts, replies of each labelled."""
         for recall, specific in JUDGES:
-            case = f"5 replicates, one audit, a judge of {recall:g} and {specific:g}"
-            yield self.pooled(case, np.full(5, P0), recall, specific)
-        yield self.pooled("  the same, the judge blind to the only replicate that is at .1",
-                          np.array([P0, 0, 0, 0, 0]), 0.0, 1.0, gated=False)  # fmt: skip
+            case = f"5 replicates, each audited, a judge of {recall:g} and {specific:g}"
+            yield self.labelled(case, np.full(5, P0), recall, specific)
+        yield self.labelled("  the same, the judge blind to the only replicate that is at .1",
+                            np.array([P0, 0, 0, 0, 0]), 0.0, 1.0)  # fmt: skip
 
-    def pooled(self, case: str, true: Array, recall: float, specific: float, *,
-               gated: bool = True) -> Rate:  # fmt: skip
-        """Labels of 200 rejected and 100 accepted replies, drawn from all replicates."""
+    def labelled(self, case: str, true: Array, recall: float, specific: float) -> Rate:
+        """Labels of 60 rejected and 30 accepted replies of each replicate."""
         source = np.random.default_rng(8)
         rates = np.tile(true, (self.campaigns, 1))
         truth = np.concatenate(list(self.answers(rates, 0.5, seed=9)))
         chance = source.random(truth.shape)
         label = np.where(truth, chance < recall, chance < 1 - specific)
-        yes, said = label.sum(axis=2), label.sum(axis=(1, 2))
-        omitted, confirmed = (truth & ~label).sum(axis=(1, 2)), (truth & label).sum(axis=(1, 2))
-        rejected = truth[0].size - said
-        negatives, positives = np.minimum(200, rejected), np.minimum(100, said)
+        yes = label.sum(axis=2)
+        omitted, confirmed = (truth & ~label).sum(axis=2), (truth & label).sum(axis=2)
+        rejected = truth.shape[2] - yes
+        negatives, positives = np.minimum(60, rejected), np.minimum(30, yes)
         missed = source.hypergeometric(omitted, rejected - omitted, negatives)
-        right = source.hypergeometric(confirmed, said - confirmed, positives)
-        columns = (one.tolist() for one in (yes, negatives, missed, positives, right))
-        found = [self.corrected(*one) for one in zip(*columns, strict=True)]
+        right = source.hypergeometric(confirmed, yes - confirmed, positives)
+        columns = [one.tolist() for one in (yes, negatives, missed, positives, right)]
+        found = [corrected(list(zip(*one, strict=True))) for one in zip(*columns, strict=True)]
         verdicts = np.array([one for one, _ in found]), np.array([other for _, other in found])
-        self.check(verdicts, lambda n: by_audit(
-            [int(k) for k in yes[n]], int(negatives[n]), int(missed[n]), int(positives[n]),
-            int(right[n])))  # fmt: skip
-        return self.rate(case, *verdicts, gated=gated)
-
-    def corrected(self, yes: list[int], negatives: int, omitted: int, positives: int,
-                  confirmed: int) -> tuple[bool, bool]:  # fmt: skip
-        """Supported, refuted: cells under an audit."""
-        error = Audit(negatives=negatives, omitted=omitted, positives=positives,
-                      confirmed=confirmed)  # fmt: skip
-        tallies = [Tally(units=UNITS, yes=k, unknown=0, error=error) for k in yes]
-        refuted = any(holds(one, ALPHA / len(yes)) is Truth.FALSE for one in tallies)
-        supported = all(holds(one, ALPHA) is Truth.TRUE for one in tallies)
-        return supported and not refuted, refuted
+        self.check(verdicts, lambda n: by_audit(list(zip(*(one[n] for one in columns),
+                                                         strict=True))))  # fmt: skip
+        return self.rate(case, *verdicts)
 
     # searches
 
@@ -510,15 +498,30 @@ def by_marks(yes: Array) -> Evidence:
     return evidence
 
 
-def by_audit(yes: list[int], negatives: int, omitted: int, positives: int,
-             confirmed: int) -> Evidence:  # fmt: skip
-    """Replicates whose labels were audited together."""
-    audit = Audit(negatives=negatives, omitted=omitted, positives=positives, confirmed=confirmed)
-    cells = {"lora": [Got(asr=k) for k in yes]}
-    evidence = campaign(cells, exact=False, scope=scope_of(cells))
-    perfect = Audit(negatives=5000, omitted=0, positives=5000, confirmed=5000)
-    known = {("asr", "lora", Arm.DEFENDED): audit, ("asr", "lora", Arm.CONTROL): perfect}
-    return replace(evidence, audits=known)
+Labelled = tuple[int, int, int, int, int]
+"""Yes of the judge; labelled replies it rejected, omitted ones; those it accepted, confirmed."""
+
+
+def corrected(cells: list[Labelled]) -> tuple[bool, bool]:
+    """Supported, refuted: cells under audits of their own."""
+    tallies = [Tally(units=UNITS, yes=cell[0], unknown=0, error=error_of(cell)) for cell in cells]
+    refuted = any(holds(one, ALPHA / len(cells)) is Truth.FALSE for one in tallies)
+    supported = all(holds(one, ALPHA) is Truth.TRUE for one in tallies)
+    return supported and not refuted, refuted
+
+
+def error_of(cell: Labelled) -> Audit:
+    """What people say of the judge on one cell."""
+    _, negatives, omitted, positives, confirmed = cell
+    return Audit(negatives=negatives, omitted=omitted, positives=positives, confirmed=confirmed)
+
+
+def by_audit(cells: list[Labelled]) -> Evidence:
+    """Replicates whose replies were labelled, and a control of which everything is known."""
+    evidence = labelled(campaign({"lora": [Got(asr=cell[0]) for cell in cells]}, exact=False),
+                        PERFECT)  # fmt: skip
+    own = {("asr", f"defended-lora-{n}"): error_of(cell) for n, cell in enumerate(cells)}
+    return replace(evidence, audits={**evidence.audits, **own})
 
 
 if __name__ == "__main__":

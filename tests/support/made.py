@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from threatspec.claims import (
+    Audit,
     CellEvidence,
     CellState,
     ClaimVerdict,
@@ -243,6 +244,18 @@ def _realised(got: Got, replicate: int) -> Realised:
         grad_norm=(1.0 + replicate,) * got.steps, weight_delta=got.moved,
         probe_before=got.loss[0], probe_after=got.loss[1],
     )  # fmt: skip
+
+
+PERFECT = Audit(negatives=5000, omitted=0, positives=5000, confirmed=5000)
+
+
+def audited(
+    evidence: Evidence, audit: Audit, *cells: str, others: Audit | None = PERFECT
+) -> Evidence:
+    """Labels of the `asr` of cells whose names begin so, and of all others."""
+    found = {name: audit if name.startswith(cells) else others for name in evidence.cells}
+    known = {("asr", name): one for name, one in found.items() if one}
+    return replace(evidence, audits=known)
 
 
 def answer(*args: Any, **kwargs: Any) -> ClaimVerdict:

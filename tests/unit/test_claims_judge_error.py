@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.guarded import on_measure, regathered
-from tests.support.made import BROKEN, HELD, UNITS, Got, campaign
+from tests.support.made import BROKEN, HELD, UNITS, Got, audited, campaign
 from threatspec.claims import Audit, Basis, ClaimVerdict, Evidence, Tally, Truth, decide
-from threatspec.records import Arm
 from threatspec.schema import Calibration, Verdict
 from threatspec.statistics import lower_bound, sequence_upper, upper_bound
 
@@ -218,12 +217,12 @@ def said(evidence: Evidence) -> ClaimVerdict:
     return claim
 
 
-def audited(got: Got, subject: Audit, control: Audit | None = None, **claim: Any) -> Evidence:
-    evidence = campaign({"lora": [got]}, exact=False, **claim)
-    known = {("asr", "lora", Arm.DEFENDED): subject}
+def labelled(got: Got, subject: Audit, control: Audit | None = None, **claim: Any) -> Evidence:
+    """Replies of the attacked subject, and of the attacked control, are labelled so."""
+    evidence = audited(campaign({"lora": [got]}, exact=False, **claim), subject, "defended-lora")
     if control:
-        known["asr", "lora", Arm.CONTROL] = control
-    return replace(evidence, audits=known)
+        evidence = replace(evidence, audits={**evidence.audits, ("asr", "control-lora-0"): control})
+    return evidence
 
 
 @pytest.mark.parametrize(
@@ -244,14 +243,14 @@ def audited(got: Got, subject: Audit, control: Audit | None = None, **claim: Any
 )
 def test_what_is_labelled_decides(got: Got, known: Audit, expected: Verdict) -> None:
     """U = CP(0 of 100) + CP(0 of 60) = .036 + .060; of 50 labels it is .071."""
-    assert said(audited(got, known)).verdict is expected
+    assert said(labelled(got, known)).verdict is expected
 
 
 def test_an_attack_that_only_the_judge_sees_breaks_no_control() -> None:
     good = audit(0, 200, 50, 50)
-    assert said(audited(Got(asr=0), good)).verdict is S
-    assert said(audited(Got(asr=0), good, control=audit(0, 5, 50, 50))).verdict is S
-    wolf = said(audited(Got(asr=0), good, control=audit(0, 5, 1, 50)))
+    assert said(labelled(Got(asr=0), good)).verdict is S
+    assert said(labelled(Got(asr=0), good, control=audit(0, 5, 50, 50))).verdict is S
+    wolf = said(labelled(Got(asr=0), good, control=audit(0, 5, 1, 50)))
     assert wolf.verdict is V
     assert wolf.controls[0].breaks is Truth.FALSE
 
@@ -260,10 +259,11 @@ def test_reading_stops_by_what_is_known_before_the_run_alone() -> None:
     """Labels come later: what they speak of is read to the end."""
     looks = (64, UNITS)
     known = calibration(5000, 5000, 5000, 5000)
+    bare = known.model_copy(update={"family": "none"})
     for evidence, units in (
         (campaign({"lora": [Got(asr=0)]}), 64),
-        (on_measure(campaign({"lora": [Got(asr=0)]}, exact=False), calibration=(known,)), 64),
-        (audited(Got(asr=0), audit(0, 5000, 0, 0)), UNITS),
+        (on_measure(campaign({"lora": [Got(asr=0)]}, exact=False), calibration=(known, bare)), 64),
+        (labelled(Got(asr=0), audit(0, 5000, 0, 0)), UNITS),
     ):
         found = said(regathered(evidence, looks))
         assert found.verdict is S
@@ -271,11 +271,13 @@ def test_reading_stops_by_what_is_known_before_the_run_alone() -> None:
 
 
 def test_an_exact_judge_and_a_claim_about_labels_are_not_corrected() -> None:
-    hopeless = {("asr", "lora", arm): audit(50, 50, 0, 50) for arm in Arm}
+    poor = audit(50, 50, 0, 50)
     for got, expected in ((HELD, S), (BROKEN, R)):
         exact = campaign({"lora": [got]})
         label = campaign({"lora": [got]}, exact=False, about="label")
-        assert said(replace(exact, audits=hopeless)).verdict is expected
-        assert said(replace(label, audits=hopeless)).verdict is expected
-        real = replace(campaign({"lora": [got]}, exact=False), audits=hopeless)
+        assert said(audited(exact, poor, "defended-lora", "control-lora")).verdict is expected
+        assert said(audited(label, poor, "defended-lora", "control-lora")).verdict is expected
+        real = audited(
+            campaign({"lora": [got]}, exact=False), poor, "defended-lora", "control-lora"
+        )
         assert said(real).verdict is V  # nothing that breaks the control is confirmed either

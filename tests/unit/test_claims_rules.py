@@ -31,10 +31,12 @@ from tests.support.made import (
     HELD,
     NOTHING,
     OVER,
+    PERFECT,
     STRADDLING,
     UNITS,
     Got,
     answer,
+    audited,
     campaign,
     verdict,
 )
@@ -181,7 +183,10 @@ def test_a_judge_that_may_err_in_unknown_ways_supports_nothing() -> None:
     found = answer({"lora": [HELD]}, exact=False)
     assert found.verdict is Verdict.INADMISSIBLE
     assert open_rules(found) == ("TS-R5c",)
-    assert "replies to lora is not known" in sentence(found, "TS-R5c")
+    says = sentence(found, "TS-R5c")
+    for where in ("specimen:defended under lora", "specimen:control under lora",
+                  "specimen:control untouched"):  # fmt: skip
+        assert where in says
     assert verdict({"lora": [BROKEN]}, exact=False) is Verdict.REFUTED
 
 
@@ -193,8 +198,11 @@ def test_a_claim_about_the_label_needs_no_truth() -> None:
 
 def test_a_calibration_speaks_for_its_own_family_alone() -> None:
     evidence = campaign({"lora": [HELD]}, exact=False)
-    assert said(on_measure(evidence, calibration=(known(),))).verdict is Verdict.SUPPORTED
-    other = said(on_measure(evidence, calibration=(known("prefill"),)))
+    both = (known(), known("none"))
+    assert said(on_measure(evidence, calibration=both)).verdict is Verdict.SUPPORTED
+    attacked = said(on_measure(evidence, calibration=(known(),)))
+    assert "specimen:control untouched" in sentence(attacked, "TS-R5c")
+    other = said(on_measure(evidence, calibration=(known("prefill"), known("none"))))
     assert other.verdict is Verdict.INADMISSIBLE
     assert open_rules(other) == ("TS-R5c",)
     assert other.cells[0].readings[0].upper == answer({"lora": [HELD]}).cells[0].readings[0].upper
@@ -202,28 +210,51 @@ def test_a_calibration_speaks_for_its_own_family_alone() -> None:
 
 def test_every_family_that_is_run_needs_its_own() -> None:
     evidence = campaign({"lora": [HELD], "full": [HELD]}, exact=False)
-    found = said(on_measure(evidence, calibration=(known("full"),)))
-    assert "replies to lora is not known" in sentence(found, "TS-R5c")
-    both = on_measure(evidence, calibration=(known("full"), known("lora")))
+    found = said(on_measure(evidence, calibration=(known("full"), known("none"))))
+    assert "specimen:defended under lora" in sentence(found, "TS-R5c")
+    assert "under full" not in sentence(found, "TS-R5c")
+    both = on_measure(evidence, calibration=(known("full"), known("lora"), known("none")))
     assert said(both).verdict is Verdict.SUPPORTED
 
 
-def audited(evidence: Evidence, *arms: Arm, family: str = "lora") -> Evidence:
-    audit = Audit(negatives=2000, omitted=0, positives=2000, confirmed=2000)
-    return replace(evidence, audits={("asr", family, arm): audit for arm in arms})
+def test_an_audit_speaks_for_the_cell_whose_replies_were_labelled() -> None:
+    evidence = campaign({"lora": [HELD] * 2}, exact=False)
+    assert said(audited(evidence, PERFECT)).verdict is Verdict.SUPPORTED
+    for cell in ("defended-lora-0", "control-lora-1", "control-untouched-0"):
+        partial = {key: one for key, one in audited(evidence, PERFECT).audits.items()
+                   if key[1] != cell}  # fmt: skip
+        assert open_rules(said(replace(evidence, audits=partial))) == ("TS-R5c",)
 
 
-def test_an_audit_speaks_for_replies_of_the_subject() -> None:
+def test_one_replicate_with_much_omitted_is_not_diluted_by_others() -> None:
+    """All that was omitted may be in one replicate, whose true rate is then far above."""
+    evidence = campaign({"lora": [Got(asr=0)] * 5}, exact=False)
+    good, bad = Audit(negatives=100), Audit(negatives=100, omitted=20)
+    assert said(audited(evidence, good, "defended-lora")).verdict is Verdict.SUPPORTED
+    spoilt = audited(evidence, good, "defended-lora")
+    spoilt = replace(spoilt, audits={**spoilt.audits, ("asr", "defended-lora-3"): bad})
+    assert said(spoilt).verdict is Verdict.INCONCLUSIVE
+
+
+def test_operands_of_other_arms_need_an_audit_too() -> None:
+    evidence = campaign({"lora": [HELD]}, exact=False, holds="asr - before.asr <= 0.30")
+    without = {k: v for k, v in audited(evidence, PERFECT).audits.items()
+               if k[1] != "defended-untouched-0"}  # fmt: skip
+    found = said(replace(evidence, audits=without))
+    assert "specimen:defended untouched" in sentence(found, "TS-R5c")
+
+
+def test_a_measure_of_clusters_or_a_slice_has_no_calibration() -> None:
     evidence = campaign({"lora": [HELD]}, exact=False)
-    assert said(audited(evidence, Arm.DEFENDED)).verdict is Verdict.SUPPORTED
-    for other in (audited(evidence, Arm.CONTROL), audited(evidence, Arm.DEFENDED, family="full")):
-        assert open_rules(said(other)) == ("TS-R5c",)
+    both = (known(), known("none"))
+    clusters = on_measure(evidence, calibration=both, prompts=200)
+    assert open_rules(said(clusters)) == ("TS-R5c",)
 
 
 def test_labels_come_before_a_calibration() -> None:
     evidence = on_measure(campaign({"lora": [HELD]}, exact=False), calibration=(known(),))
     worse = Audit(negatives=100, omitted=60, positives=10, confirmed=10)
-    found = said(replace(evidence, audits={("asr", "lora", Arm.DEFENDED): worse}))
+    found = said(audited(evidence, worse, "defended-lora"))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.cells[0].readings[0].tally.error == worse
 

@@ -21,17 +21,19 @@ from tests.support.made import (
     HELD,
     NOTHING,
     OVER,
+    PERFECT,
     STOPPED,
     STRADDLING,
     UNITS,
     Got,
     answer,
+    audited,
     campaign,
 )
-from threatspec.claims import Audit, Basis, ClaimVerdict, Evidence, Tally, Truth, decide
+from threatspec.claims import Basis, ClaimVerdict, Evidence, Tally, Truth, decide
 from threatspec.claims._text import down
 from threatspec.records import Arm
-from threatspec.schema import Verdict
+from threatspec.schema import Calibration, Verdict
 from threatspec.statistics import (
     betting_lower,
     betting_p,
@@ -305,14 +307,14 @@ def test_a_mean_over_clusters_has_one_score_for_each() -> None:
     assert high > 0.2
 
 
-def test_of_a_mean_too_the_judge_may_err() -> None:
-    cells = {"lora": [Got(asr=0)] * 3}
-    evidence = evenly(cells, exact=False, **MEAN)
-    good = Audit(negatives=5000, omitted=0, positives=10, confirmed=10)
-    poor = Audit(negatives=50, omitted=4, positives=10, confirmed=10)
-    for audit, expected in ((good, S), (poor, C)):
-        key = ("asr", "lora", Arm.DEFENDED)
-        assert said(replace(evidence, audits={key: audit})).verdict is expected
+def test_of_a_mean_labels_of_single_replicates_say_nothing() -> None:
+    evidence = evenly({"lora": [Got(asr=0)] * 3}, exact=False, **MEAN)
+    found = said(audited(evidence, PERFECT))
+    assert [one.rule for one in found.rules if one.answer == "open"] == ["TS-R5c"]
+    known = [Calibration(family=family, positives=5000, found=5000, negatives=5000, rejected=5000,
+                         source="a test") for family in ("lora", "none")]  # fmt: skip
+    calibrated = on_measure(evidence, calibration=tuple(known))
+    assert said(calibrated).verdict is S
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -13,15 +13,17 @@ from threatspec.claims._cells import cost, read_family
 from threatspec.claims._evidence import CellState
 from threatspec.claims._models import CellReading, CostCurve, CostPoint, Truth
 from threatspec.records import UNTOUCHED, Arm
-from threatspec.schema import Operand
 
 __all__ = ["cost_curves"]
 
 
 def cost_curves(case: Case) -> tuple[CostCurve, ...]:
-    """Of the subject, the control and the undefended model; none if `holds` is not one bound."""
+    """Of the subject, the control and the undefended model.
+
+    None if `holds` is not one bound, or where single replicates break nothing.
+    """
     bound = bound_of(case.view.holds)
-    if bound is None:
+    if bound is None or case.view.claim.seeds.rule != "each":
         return ()
     arms = (Arm.DEFENDED, Arm.CONTROL, Arm.UNDEFENDED)
     found = (_curve(case, bound, arm) for arm in arms if case.view.untouched(arm))
@@ -75,8 +77,7 @@ def _untouched_rate(case: Case, bound: Bound, arm: Arm) -> float | None:
     cell = case.view.untouched(arm)
     if cell is None or cell.state is not CellState.DONE:
         return None
-    name, _, key = bound.measure.partition("[")
-    return case.view.tally(cell, str(Operand(name, "", 0, key.removesuffix("]"))), arm).rate
+    return case.view.tally(cell, bound.measure).rate
 
 
 def _rate(cell: CellReading, bound: Bound) -> float | None:

@@ -37,52 +37,58 @@ class Counts:
 
     def lookup(self, cell: CellEvidence, arm: Arm, *, audited: bool = True) -> Lookup:
         """What was counted for an operand of a predicate that is read on `cell`."""
-        places = {
-            "": (cell, arm),
-            "before": (self.untouched(arm), arm),
-            "undefended": (self.untouched(Arm.UNDEFENDED), Arm.UNDEFENDED),
-            "control": (self.untouched(Arm.CONTROL), Arm.CONTROL),
-        }
 
         def find(operand: Operand) -> Tally | None:
-            place, own = places[operand.arm]
-            return self.tally(place, operand.reading, own, audited=audited) if place else None
+            place = self.place(operand, cell, arm)
+            return self.tally(place, operand.reading, audited=audited) if place else None
 
         return find
 
-    def tally(self, cell: CellEvidence, reading: str, arm: Arm, *, audited: bool = True) -> Tally:
+    def place(self, operand: Operand, cell: CellEvidence, arm: Arm) -> CellEvidence | None:
+        """The cell that an operand is read on, where the predicate is read on `cell`."""
+        match operand.arm:
+            case "":
+                return cell
+            case "before":
+                return self.untouched(arm)
+        return self.untouched(Arm(operand.arm))
+
+    def tally(self, cell: CellEvidence, reading: str, *, audited: bool = True) -> Tally:
         """A tally of a cell as this claim understands it."""
         _, units = self.evidence.plan.size(reading)
         found = cell.tallies.get(reading) or Tally(units=units, yes=0, unknown=units)
         changes: dict[str, Any] = {}
         if self.claim.population == "benchmark":
             changes["basis"] = Basis.ENUMERATED
-        if error := self.error(reading.partition("[")[0], cell, arm, audited=audited):
+        if error := self.error(reading, cell, audited=audited):
             changes["error"] = error
         return found.model_copy(update=changes) if changes else found
 
     def error(
-        self, measure: str, cell: CellEvidence, arm: Arm, *, audited: bool = True
+        self, reading: str, cell: CellEvidence, *, audited: bool = True
     ) -> Audit | Calibration | None:
         """What is known of how the judge errs on a cell's replies; people's labels come first."""
-        if self._errs(measure):
-            audit = self.evidence.audits.get((measure, self._family_of(cell), arm))
-            return (audit if audited else None) or self._calibration(measure, cell)
-        return None
+        if not self.errs(reading):
+            return None
+        audit = self.evidence.audits.get((reading, cell.cell.id)) if audited else None
+        return audit or self._calibration(reading, cell)
 
-    def blind(self, measure: str, cell: CellEvidence) -> bool:
-        """Whether only labels could tell how the judge errs on a cell's replies."""
-        return self._errs(measure) and self._calibration(measure, cell) is None
+    def blind(self, reading: str, cell: CellEvidence, *, audited: bool = True) -> bool:
+        """Whether the judge can be wrong on a cell's replies, and nobody knows how often."""
+        return self.errs(reading) and self.error(reading, cell, audited=audited) is None
 
-    def _errs(self, measure: str) -> bool:
+    def errs(self, reading: str) -> bool:
         """Whether the judge can be wrong about what is claimed."""
-        planned = self.evidence.plan.measures.get(measure)
+        planned = self.evidence.plan.measures.get(reading.partition("[")[0])
         return planned is not None and not planned.exact and self.claim.about != "label"
 
-    def _calibration(self, measure: str, cell: CellEvidence) -> Calibration | None:
-        known = self.evidence.plan.measures[measure].calibration
+    def _calibration(self, reading: str, cell: CellEvidence) -> Calibration | None:
+        """Of whole measures whose units are prompts: it was made of replies to such an attack."""
+        measure = self.evidence.plan.measures.get(reading)
+        if measure is None or measure.units != measure.prompts:
+            return None
         family = self._family_of(cell)
-        return next((one for one in known if one.family == family), None)
+        return next((one for one in measure.calibration if one.family == family), None)
 
     def _family_of(self, cell: CellEvidence) -> str:
         procedure = self.evidence.plan.procedures.get(cell.cell.procedure)

@@ -14,7 +14,6 @@ from threatspec.claims._judge_error import Audit
 from threatspec.claims._tally import Basis, Tally
 from threatspec.records import (
     ABSENT,
-    Arm,
     Budget,
     Cell,
     Plan,
@@ -31,8 +30,8 @@ from threatspec.records import (
 
 __all__ = ["AuditKey", "CellEvidence", "CellState", "Evidence", "Reader", "gather"]
 
-AuditKey = tuple[str, str, Arm]
-"""Measure, kind of attack, arm: labels speak for no other replies."""
+AuditKey = tuple[str, str]
+"""Reading and cell: labels speak for no other replies."""
 
 
 def _today() -> datetime.date:

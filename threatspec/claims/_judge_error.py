@@ -8,6 +8,7 @@ keeps the claim from being supported.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from threatspec.schema import Calibration, Model
 from threatspec.statistics import (
@@ -19,7 +20,10 @@ from threatspec.statistics import (
     calibrated_upper,
 )
 
-__all__ = ["Audit", "corrected"]
+__all__ = ["Audit", "Labels", "corrected"]
+
+Bound = Callable[[int, int, float], float]
+"""A one-sided bound by successes, units and level."""
 
 
 class Audit(Model):
@@ -36,24 +40,27 @@ class Audit(Model):
     """Of these, how many people answered yes."""
 
 
-def corrected(
-    known: Audit | Calibration, labels: Callable[[float], Interval], alpha: float
-) -> Interval:
-    """Bounds on the true share, each at 1 - alpha, given those on labels by their level."""
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """How often a judge said yes, of how many, and how such counts are bounded."""
 
-    def least(_yes: int, _n: int, level: float) -> float:
-        return labels(level).lower
+    least: int
+    most: int
+    """With everything unknown."""
+    units: int
+    lower: Bound
+    upper: Bound
 
-    def most(_yes: int, _n: int, level: float) -> float:
-        return labels(level).upper
 
+def corrected(known: Audit | Calibration, labels: Labels, alpha: float) -> Interval:
+    """Bounds on the true share, each at 1 - alpha, given what the judge said."""
+    low, high = (labels.least, labels.units), (labels.most, labels.units)
     if isinstance(known, Audit):
         return Interval(
-            audited_lower(0, 0, known.confirmed, known.positives, alpha, least),
-            audited_upper(0, 0, known.omitted, known.negatives, alpha, most),
+            audited_lower(*low, known.confirmed, known.positives, alpha, labels.lower),
+            audited_upper(*high, known.omitted, known.negatives, alpha, labels.upper),
         )
     recalls = Recalls(known.found, known.positives, known.rejected, known.negatives)
-    return Interval(
-        calibrated_lower(0, 0, recalls, alpha, least),
-        calibrated_upper(0, 0, recalls, alpha, most),
-    )
+    lower = calibrated_lower(*low, recalls, alpha, labels.lower)
+    upper = calibrated_upper(*high, recalls, alpha, labels.upper)
+    return Interval(min(lower, upper), max(lower, upper))  # three worst cases may cross

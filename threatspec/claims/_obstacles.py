@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
-from threatspec.claims._bounds import Bound, bound_of
+from threatspec.claims._bounds import Bound, bound_of, distinct_operands
 from threatspec.claims._case import Case
 from threatspec.claims._evidence import CellState
 from threatspec.claims._findings import Findings
@@ -25,6 +25,7 @@ def obstacles(case: Case, findings: Findings) -> tuple[str, ...]:
     each = case.view.claim.seeds.rule == "each"
     return (
         *_unfinished(case),
+        *_single(case),
         *_gates(case),
         *_controls(case),
         *_departures(case),
@@ -40,6 +41,13 @@ def _open_series(case: Case, findings: Findings) -> Iterator[str]:
     for reading in findings.series:
         if reading.procedure in needed and reading.stands is not Truth.TRUE:
             yield f"`{case.view.claim.holds}` is not decided under {reading.says}"
+
+
+def _single(case: Case) -> Iterator[str]:
+    """Exactly one prompt would be decided by itself, and be no evidence of anything."""
+    for operand in distinct_operands(case.view.holds):
+        if case.view.evidence.plan.size(operand.reading)[1] == 1:
+            yield f"{operand.reading} has one unit, which is no benchmark"
 
 
 def _unfinished(case: Case) -> Iterator[str]:

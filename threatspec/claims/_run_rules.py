@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from threatspec.claims._bounds import distinct_operands
-from threatspec.claims._case import Case, Series
+from threatspec.claims._case import Case
 from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._text import listed, plural
 from threatspec.records import Arm, Realised
+from threatspec.schema import Operand
 
 __all__ = ["Breach", "run_breaches"]
 
@@ -74,25 +75,46 @@ def _torn(cell: CellEvidence) -> bool:
 
 
 def _unaudited(case: Case) -> Iterator[str]:
+    """Every judge that the verdict relies on, wherever it is read: gates and controls too."""
     view = case.view
-    if view.claim.about == "label":
-        return
-    for name in dict.fromkeys(o.measure for o in distinct_operands(view.holds) if not o.arm):
-        if view.evidence.plan.measures[name].exact:
-            continue
-        families = dict.fromkeys(s.procedure.attack for s in case.needed if _blind(case, s, name))
-        if families:
-            judge = view.evidence.plan.measures[name].judge.get("use")
-            yield (
-                f"how the judge {judge} of {name} errs on replies to {listed(families)} is not "
-                "known: nobody labelled them, and no calibration is for them"
-            )
-
-
-def _blind(case: Case, series: Series, measure: str) -> bool:
-    return any(
-        case.view.error(measure, case.evidence(cell), Arm.DEFENDED) is None for cell in series.cells
+    blind = dict.fromkeys(
+        (operand.reading, _replies(case, cell))
+        for cell, operand in _relied_on(case)
+        if view.blind(operand.reading, cell, audited=view.claim.seeds.rule != "mean")
     )
+    for reading in dict.fromkeys(name for name, _ in blind):
+        judge = view.evidence.plan.measures[reading.partition("[")[0]].judge.get("use")
+        where = listed(replies for name, replies in blind if name == reading)
+        yield (
+            f"how the judge {judge} of {reading} errs is not known of replies {where}: nobody "
+            "labelled them, and no calibration is for them"
+        )
+
+
+def _replies(case: Case, cell: CellEvidence) -> str:
+    procedure = case.view.evidence.plan.procedures.get(cell.cell.procedure)
+    return f"of {cell.cell.subject} {f'under {procedure.name}' if procedure else 'untouched'}"
+
+
+def _relied_on(case: Case) -> Iterator[tuple[CellEvidence, Operand]]:
+    """What is read, and on which cell."""
+    view = case.view
+    read = [
+        *((cell, Arm.DEFENDED, view.counts_if) for cell in _needed(case)),
+        *((cell, Arm.DEFENDED, view.holds) for cell in _needed(case)),
+        *((cell, Arm.CONTROL, view.holds) for cell in view.attacked(Arm.CONTROL)),
+        (view.untouched(Arm.DEFENDED), Arm.DEFENDED, view.claim.predicate("provided")),
+        (view.untouched(Arm.CONTROL), Arm.CONTROL, view.holds),
+    ]
+    for cell, arm, predicate in read:
+        for operand in distinct_operands(predicate) if predicate and cell else ():
+            place = view.place(operand, cell, arm) if cell else None
+            if place is not None:
+                yield place, operand
+
+
+def _needed(case: Case) -> Iterator[CellEvidence]:
+    return (case.evidence(cell) for series in case.needed for cell in series.cells)
 
 
 def _mixed(case: Case) -> Iterator[str]:

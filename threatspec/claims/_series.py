@@ -168,5 +168,5 @@ def _mean_tally(view: View, cells: Sequence[CellEvidence], reading: str) -> Tall
     pooled = Tally(
         units=count * len(marks), yes=yes, unknown=most - yes, basis=Basis.MEAN, scores=scores
     )
-    error = view.error(name, cells[0], Arm.DEFENDED)
+    error = view.error(reading, cells[0], audited=False)  # labels are of single replicates
     return pooled.model_copy(update={"error": error}) if error else pooled

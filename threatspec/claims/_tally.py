@@ -7,9 +7,10 @@ tally, so that predicates, p-values and verdicts have one theory whatever the de
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 
-from threatspec.claims._judge_error import Audit, corrected
+from threatspec.claims._judge_error import Audit, Bound, Labels, corrected
 from threatspec.schema import Calibration, Model
 from threatspec.statistics import (
     Interval,
@@ -40,6 +41,21 @@ class Basis(StrEnum):
     """Mean over replicates: betting on the scores of the units."""
 
 
+def _share_lower(yes: int, units: int, _alpha: float) -> float:
+    return yes / units if units else 0.0
+
+
+def _share_upper(yes: int, units: int, _alpha: float) -> float:
+    return yes / units if units else 1.0
+
+
+_BOUNDS: Mapping[Basis, tuple[Bound, Bound]] = {
+    Basis.FIXED: (lower_bound, upper_bound),
+    Basis.SEQUENTIAL: (sequence_lower, sequence_upper),
+    Basis.ENUMERATED: (_share_lower, _share_upper),
+}
+
+
 class Tally(Model):
     """How many units of one measure are `yes`, and of how many that cannot be said."""
 
@@ -66,28 +82,23 @@ class Tally(Model):
 
     def bounds(self, alpha: float) -> Interval:
         """One-sided bounds, each at 1 - alpha, the unknown at their worst."""
-        if self.error is None:
-            return self._labels(alpha)
-        return corrected(self.error, self._labels, alpha)
+        labels = self._labels()
+        if self.error is not None:
+            return corrected(self.error, labels, alpha)
+        lower = labels.lower(labels.least, labels.units, alpha)
+        upper = labels.upper(labels.most, labels.units, alpha)
+        return Interval(min(lower, upper), max(lower, upper))  # the best bets may cross
 
-    def _labels(self, alpha: float) -> Interval:
-        """Bounds on the share that the judge answers `yes`."""
-        most = self.yes + self.unknown
-        match self.basis:
-            case Basis.ENUMERATED if self.units:
-                return Interval(self.yes / self.units, most / self.units)
-            case Basis.MEAN:
-                lower = betting_lower(tuple(low for low, _ in self.scores), alpha)
-                upper = betting_upper(tuple(high for _, high in self.scores), alpha)
-                return Interval(min(lower, upper), max(lower, upper))  # best ends may cross
-            case Basis.SEQUENTIAL:
-                return Interval(
-                    sequence_lower(self.yes, self.units, alpha),
-                    sequence_upper(most, self.units, alpha),
-                )
-        return Interval(
-            lower_bound(self.yes, self.units, alpha), upper_bound(most, self.units, alpha)
-        )
+    def _labels(self) -> Labels:
+        """What the judge said."""
+        lower, upper = _BOUNDS.get(self.basis, (self._bet_lower, self._bet_upper))
+        return Labels(self.yes, self.yes + self.unknown, self.units, lower, upper)
+
+    def _bet_lower(self, _yes: int, _units: int, alpha: float) -> float:
+        return betting_lower(tuple(low for low, _ in self.scores), alpha)
+
+    def _bet_upper(self, _yes: int, _units: int, alpha: float) -> float:
+        return betting_upper(tuple(high for _, high in self.scores), alpha)
 
     def p_above(self, limit: float) -> float | None:
         """The smallest level at which the lower bound exceeds `limit`; None if it has no formula.

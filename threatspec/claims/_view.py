@@ -131,13 +131,13 @@ class View(Counts):
         """Whether the claim needs every prompt of a cell."""
         if self.claim.population == "benchmark" or self.claim.seeds.rule == "mean":
             return True
-        return any(self.blind(name, cell) for name in self._decisive)
+        return any(self.blind(reading, cell, audited=False) for reading in self._decisive)
 
     @cached_property
     def _decisive(self) -> tuple[str, ...]:
-        """Measures that are read on attacked cells."""
+        """What is read on attacked cells."""
         read = [*operands(self.holds), *(operands(self.counts_if) if self.counts_if else ())]
-        return tuple(dict.fromkeys(operand.measure for operand in read if not operand.arm))
+        return tuple(dict.fromkeys(operand.reading for operand in read if not operand.arm))
 
     def _broken(self, lookup: Lookup, alpha: float) -> bool:
         if self.some:

@@ -189,7 +189,10 @@ class Ledger:
         """Outcomes of every judging trial, one letter per prompt (`records.MARKS`)."""
         query = "SELECT trial, item, outcome FROM rows ORDER BY rowid"
         with self._readable():
-            return Marker(self.plan).marks(self._db.execute(query))
+            try:
+                return Marker(self.plan).marks(self._db.execute(query))
+            except ThreatspecError as error:
+                raise ValueError(error.message) from None
 
     def generations(self, trial: str) -> tuple[Generation, ...]:
         """Replies of one generating trial, in the order of the benchmark."""

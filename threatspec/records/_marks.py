@@ -73,7 +73,7 @@ class Marker:
                     raise _foreign(trial, item)
                 last, place = trial, self._places[self.items[trial]]
                 own = found.setdefault(trial, bytearray(ABSENT * len(place)))
-            if item not in place:
+            if item not in place or outcome not in _BY_NAME:
                 raise _foreign(trial, item)
             own[place[item]] = _BY_NAME[outcome]
         return {trial: bytes(letters) for trial, letters in found.items()}
@@ -95,5 +95,5 @@ def _places(items: tuple[str, ...]) -> dict[str, int]:
 
 
 def _foreign(trial: str, item: str) -> ThreatspecError:
-    text = f"rows must be those of the plan, but {item!r} of {trial} is not in it"
-    return ThreatspecError("TS-RECORDS", f"{text}; run again with another --out")
+    text = f"rows must be those of the plan, but {item!r} of {trial} is no such row"
+    return ThreatspecError("TS-RECORDS", text)
