@@ -435,6 +435,18 @@ def bad_predicate(forger: Forger) -> None:
     forger.claim["claim"]["holds"] = "(" * 5000 + "asr <= 0.1"
 
 
+def no_spec(forger: Forger) -> None:
+    forger.plan["spec"] = {"threatspec": 1}
+
+
+def torn_spec(forger: Forger) -> None:
+    forger.plan["spec"]["claims"][0]["against"] = "nobody"
+
+
+def no_judge(forger: Forger) -> None:
+    del forger.plan["measures"]["asr"]["judge"]["use"]
+
+
 def infinite_spend(forger: Forger) -> None:
     next(iter(forger.results.values()))["spend"]["flops"] = float("inf")
 
@@ -444,7 +456,7 @@ def infinite_spend(forger: Forger) -> None:
     [
         other_trial, other_letters, rows_beside_marks, fewer_hashes, no_hash, torn_cell,
         torn_measure, torn_trial, prompt_twice, looks_backwards, no_such_slice, bad_predicate,
-        infinite_spend,
+        no_spec, torn_spec, no_judge, infinite_spend,
     ],
 )  # fmt: skip
 def test_records_that_cannot_be_of_the_plan_are_refused(

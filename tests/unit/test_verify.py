@@ -803,13 +803,6 @@ def test_the_counter_knows_runs_in_the_same_place(tmp_path: Path) -> None:
 # torn plans
 
 
-def test_a_spec_that_is_none_is_noticed(bare: Path, tmp_path: Path) -> None:
-    def torn(forger: Forger) -> None:
-        forger.plan["spec"] = {"threatspec": 1}
-
-    assert "spec" in failed(forged(bare, tmp_path, torn, decided=False))
-
-
 def test_a_spec_that_asks_for_very_much_is_not_compiled(bare: Path, tmp_path: Path) -> None:
     def greedy(forger: Forger) -> None:
         forger.plan["spec"]["claims"][0]["seeds"]["replicates"] = 1000

@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-from threatspec.claims import CampaignVerdict, Evidence, audits_of, gather
+from threatspec.claims import CampaignVerdict, Evidence, audits_of, decide, gather
+from threatspec.errors import ThreatspecError
 from threatspec.records import Label, Plan, Registration, TrialResult, items_by_trial
 from threatspec.reports.bundle._archive import Archive
-from threatspec.reports.bundle._format import Manifest
+from threatspec.reports.bundle._format import Manifest, refused
 from threatspec.reports.bundle._json import parse_lines
 from threatspec.reports.bundle._lines import (
     AttemptLine,
@@ -21,8 +22,11 @@ from threatspec.reports.bundle._lines import (
     ReplyHashes,
     TextLine,
 )
+from threatspec.schema import Spec
 
 __all__ = ["Bundle"]
+
+_TORN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Bundle:
     archive: Archive
     manifest: Manifest
     plan: Plan
+    spec: Spec
+    """The spec inside the plan."""
     plan_sha256: str
     """Of the bytes of plan.json: what receipts are over."""
     results: Mapping[str, TrialResult]
@@ -88,6 +94,20 @@ class Bundle:
     def items(self) -> Mapping[str, tuple[str, ...]]:
         """Prompts of every judging trial, in the order in which they are read."""
         return items_by_trial(self.plan)
+
+    def decided(self) -> CampaignVerdict:
+        """The verdicts that follow from the records.
+
+        Raises ThreatspecError TS-BUNDLE if none do: a stranger's plan may be torn in ways that
+        nothing has foreseen.
+        """
+        try:
+            return decide(self.evidence)
+        except ThreatspecError as error:
+            raise refused("verdicts must follow from the records", error.message) from None
+        except _TORN as error:
+            text = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise refused("verdicts must follow from the records", text) from None
 
     @cached_property
     def evidence(self) -> Evidence:

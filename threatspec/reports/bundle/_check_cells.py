@@ -32,8 +32,6 @@ __all__ = ["cell_checks"]
 
 def cell_checks(matter: Matter) -> Iterator[Check]:
     """Whatever can be said of the plan's cells and trials."""
-    if matter.spec is None:
-        return
     text = "every claim has every replicate of every attack on every arm, and no others"
     yield found("cells", _cells(matter), text)
     yield found("seeds", _seeds(matter), "seeds are those that root, replicate and stream give")
@@ -111,7 +109,6 @@ def _streams(procedure: Procedure, cell: Cell) -> Iterable[Stream]:
 
 def _budgets(matter: Matter) -> Iterator[str]:
     spec = matter.spec
-    assert spec is not None
     for one, planned, _, cell in _attacked(matter):
         compute = spec.adversaries[one.claim.against].compute
         charged = cell.subject == planned.models[Arm.DEFENDED]
@@ -176,7 +173,6 @@ def _attacks_as_said(matter: Matter, cell: Cell) -> bool:
 def _reading(matter: Matter, cell: Cell, name: str, trials: tuple[str, ...]) -> Iterator[str]:
     """At every look the right prompts are asked of the right subject, and judged as declared."""
     measure, spec = matter.plan.measures[name], matter.spec
-    assert spec is not None
     ends = measure.looks if cell.attack else (measure.units,)
     if len(trials) != len(ends):
         yield f"it is read at {len(trials)} looks instead of {len(ends)}"

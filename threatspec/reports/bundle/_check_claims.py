@@ -21,9 +21,6 @@ __all__ = ["claim_checks", "models_of"]
 
 def claim_checks(matter: Matter) -> Iterator[Check]:
     """Whatever can be said of the plan's questions."""
-    if matter.spec is None:
-        yield found("spec", ["the spec inside the plan is not a spec"], "")
-        return
     yield found("claims", _claims(matter), "the plan answers every claim of its spec, as written")
     yield found("measures", _measures(matter), "measures are those of the spec, looked at as fixed")
     yield _attacks(matter)
@@ -45,7 +42,6 @@ def models_of(subject: Subject) -> dict[Arm, str]:
 
 def _claims(matter: Matter) -> Iterator[str]:
     spec = matter.spec
-    assert spec is not None
     for name in matter.expanded.keys() - matter.planned.keys():
         yield f"claim {name} of the spec is not in the plan"
     for name in matter.planned.keys() - matter.expanded.keys():
@@ -64,7 +60,6 @@ def _claims(matter: Matter) -> Iterator[str]:
 
 def _attacks(matter: Matter) -> Check:
     spec = matter.spec
-    assert spec is not None
     used = {claim.against for claim in spec.claims}
     adversaries = {name: one for name, one in spec.adversaries.items() if name in used}
     faults = [f for name, one in adversaries.items() for f in _of_adversary(matter, name, one)]
@@ -141,7 +136,6 @@ def _measures(matter: Matter) -> Iterator[str]:
     from threatspec.statistics import looks
 
     spec = matter.spec
-    assert spec is not None
     if spec.measures.keys() != matter.plan.measures.keys():
         yield "the plan has other measures than the spec"
     for name, planned in matter.plan.measures.items():

@@ -68,7 +68,8 @@ def _as_recorded(trial: Trial, result: TrialResult) -> Iterator[str]:
         yield "read fewer tokens than it learned from"
     if steps and not result.spend.flops > 0:
         yield "trained without spending anything"
-    config = trial.work.get("config", {})
+    found = trial.work.get("config")
+    config = found if isinstance(found, dict) else {}
     for run in result.realised:
         yield from _within(config, run)
 

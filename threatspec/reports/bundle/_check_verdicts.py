@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from threatspec.claims import CampaignVerdict, ClaimVerdict, decide
+from threatspec.claims import CampaignVerdict, ClaimVerdict
 from threatspec.errors import ThreatspecError
 from threatspec.reports.bundle._checks import Check, found, unknown
 from threatspec.reports.bundle._matter import Matter
@@ -26,9 +26,9 @@ _WORDS = frozenset(
 def recompute(matter: Matter) -> CampaignVerdict | None:
     """The verdicts of the records; None if nothing can be concluded from them."""
     try:
-        return decide(matter.bundle.evidence)
-    except (ArithmeticError, LookupError, RecursionError, ThreatspecError, TypeError, ValueError):
-        return None  # a stranger's plan may be torn in ways that no other check has foreseen
+        return matter.bundle.decided()
+    except ThreatspecError:
+        return None
 
 
 def verdict_checks(matter: Matter, verdict: CampaignVerdict | None) -> Iterator[Check]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,7 @@ from threatspec.records import (
     TrialStatus,
 )
 from threatspec.reports.bundle._bundle import Bundle
-from threatspec.schema import Claim, Spec
+from threatspec.schema import Spec
 
 __all__ = ["Matter", "attack_of", "benchmark_of", "judge_of"]
 
@@ -43,22 +42,17 @@ class Matter:
         """Id of the plan's content, which is long to compute."""
         return self.plan.id
 
-    @cached_property
-    def spec(self) -> Spec | None:
-        """The spec inside the plan; None if it is none, or names what it does not have."""
-        try:
-            spec = Spec.model_validate_json(json.dumps(self.plan.spec))
-        except (RecursionError, ValueError):
-            return None
-        return spec if all(_resolves(spec, claim) for claim in spec.claims) else None
+    @property
+    def spec(self) -> Spec:
+        """The spec inside the plan."""
+        return self.bundle.spec
 
     @cached_property
     def expanded(self) -> dict[str, Expanded]:
         """What the spec says should be answered, by id."""
-        return {one.id: one for one in self._expanded()} if self.spec else {}
+        return {one.id: one for one in self._expanded()}
 
     def _expanded(self) -> list[Expanded]:
-        assert self.spec is not None
         known = list(self.spec.all_subjects)
         return [
             one
@@ -92,11 +86,6 @@ class Matter:
         procedure = self.plan.procedures.get(cell.procedure)
         how = f"{procedure.name} on " if procedure else "untouched "
         return f"{how}{cell.subject} (replicate {cell.replicate})"
-
-
-def _resolves(spec: Spec, claim: Claim) -> bool:
-    subjects = set(claim.subject) or set(spec.all_subjects)
-    return claim.against in spec.adversaries and subjects <= spec.all_subjects.keys()
 
 
 def attack_of(kind: str) -> Attack | None:

@@ -33,7 +33,7 @@ from threatspec.reports.bundle._lines import (
     RepliesLine,
     ReplyHashes,
 )
-from threatspec.reports.bundle._references import require_whole
+from threatspec.reports.bundle._references import require_whole, spec_of
 from threatspec.schema import Model
 
 __all__ = ["open_bundle"]
@@ -70,6 +70,7 @@ def _read(archive: Archive) -> Bundle:
         archive=archive,
         manifest=manifest,
         plan=plan,
+        spec=spec_of(plan),
         plan_sha256=hashlib.sha256(plan_data).hexdigest(),
         results=_results(archive, plan),
         marks=_marks(archive, plan),

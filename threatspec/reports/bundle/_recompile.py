@@ -33,8 +33,8 @@ _PROGRAM = "threatspec"
 def recompiled(matter: Matter) -> Check:
     """Compare with the plan that this program makes; only for a plan that fits its spec."""
     spec = matter.spec
-    foreign = list(_foreign(spec)) if spec else ["the spec"]
-    if spec is None or foreign:
+    foreign = list(_foreign(spec))
+    if foreign:
         text = f"{', '.join(foreign)} is not part of this program, so the plan cannot be made again"
         return unknown(_NAME, text)
     try:

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 from threatspec.records import UNTOUCHED, Arm, Cell, Plan, PlannedClaim, PlannedMeasure
 from threatspec.reports.bundle._format import refused
-from threatspec.schema import Operand, operands
+from threatspec.schema import Operand, Spec, operands
 
-__all__ = ["require_whole"]
+__all__ = ["require_whole", "spec_of"]
 
 _ARMS = {"undefended": Arm.UNDEFENDED, "control": Arm.CONTROL}
+
+
+def spec_of(plan: Plan) -> Spec:
+    """The spec inside a plan. Raises ThreatspecError TS-BUNDLE if it is none, or is torn."""
+    try:
+        spec = Spec.model_validate_json(json.dumps(plan.spec))
+    except (RecursionError, ValueError) as error:
+        text = (str(error).splitlines() or ["it nests too deeply"])[0][:200]
+        raise refused("the spec inside a plan must be one that this program reads", text) from None
+    for claim in spec.claims:
+        known = set(claim.subject) <= spec.all_subjects.keys()
+        if claim.against not in spec.adversaries or not known or not spec.all_subjects:
+            rule = "the spec inside a plan must have everything that it refers to"
+            raise refused(rule, f"claim {claim.id} is about something else")
+    return spec
 
 
 def require_whole(plan: Plan) -> None:
@@ -25,6 +42,9 @@ def _faults(plan: Plan) -> Iterator[str]:
     keys = [*plan.cells, *plan.trials, *plan.procedures]
     if ids != set(keys) or len(ids) < len(keys):
         yield "a cell, trial or procedure does not stand under its own id"
+    for procedure in plan.procedures.values():
+        if not all(_is_source(entry) for entry in procedure.data.values()):
+            yield f"procedure {procedure.id!r} trains on rows of no source"
     for name, measure in plan.measures.items():
         yield from (f"measure {name!r} {fault}" for fault in _measure(measure))
     for cell in plan.cells.values():
@@ -38,7 +58,17 @@ def _faults(plan: Plan) -> Iterator[str]:
         yield "two claims have one id"
 
 
+def _is_source(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("source"), str)
+        and isinstance(entry.get("n"), int)
+    )
+
+
 def _measure(measure: PlannedMeasure) -> Iterator[str]:
+    if not isinstance(measure.judge.get("use"), str):
+        yield "is judged by nobody"
     items = [item for unit in measure.order for item in unit]
     if len(set(items)) < len(items) or not all(measure.order):
         yield "asks a prompt twice, or has an empty cluster"

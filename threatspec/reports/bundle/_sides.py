@@ -6,19 +6,18 @@ A side is a claims file, a results folder or a bundle.
 from __future__ import annotations
 
 import datetime
-import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from threatspec.claims import CampaignVerdict, ClaimVerdict, decide
+from threatspec.claims import CampaignVerdict, ClaimVerdict
 from threatspec.loading import load_spec
 from threatspec.records import Ledger, Plan
 from threatspec.reports import _words as words
-from threatspec.reports.bundle._format import refused
 from threatspec.reports.bundle._open import open_bundle
+from threatspec.reports.bundle._references import spec_of
 from threatspec.reports.bundle._snapshot import take
 from threatspec.schema import Spec
 
@@ -68,21 +67,13 @@ def read_side(path: Path) -> Side:
 def _folder(path: Path) -> Side:
     with Ledger.open(path) as ledger:
         found = take(ledger, datetime.datetime.now(datetime.UTC))
-        return Side(_spec(found.plan), found.plan, found.verdict)
+        return Side(spec_of(found.plan), found.plan, found.verdict)
 
 
 def _bundle(path: Path) -> Side:
     """Verdicts are computed from the records, not taken from the bundle."""
     with open_bundle(path) as bundle:
-        return Side(_spec(bundle.plan), bundle.plan, decide(bundle.evidence))
-
-
-def _spec(plan: Plan) -> Spec:
-    try:
-        return Spec.model_validate_json(json.dumps(plan.spec))
-    except ValueError as error:
-        text = str(error).splitlines()[0]
-        raise refused("the spec inside a plan must be one", text) from None
+        return Side(bundle.spec, bundle.plan, bundle.decided())
 
 
 def _witness(claim: ClaimVerdict) -> Mapping[str, Any] | None:
