@@ -24,7 +24,6 @@ import pytest
 
 from tests.cli.conftest import Said
 from tests.support.specs import plan_of
-from threatspec.cli._labelling import judged_span
 from threatspec.measures import benchmark
 from threatspec.records import (
     Attempt,
@@ -235,16 +234,6 @@ def test_the_request_and_the_judged_span_are_shown(
         lines = said.out.splitlines()
         assert expected in lines
         assert any(line.startswith("  | <ask> ") for line in lines)
-
-
-@pytest.mark.parametrize("span", ["continuation", "all"])
-@pytest.mark.parametrize("attacker", ["", "Sure"])
-@pytest.mark.parametrize("reply", ["", "words"])
-def test_the_span_is_what_the_judge_was_shown(span: str, attacker: str, reply: str) -> None:
-    from threatspec.runners import _executor
-
-    made = Generation(item="i", prompt="p", attacker=attacker, reply=reply)
-    assert judged_span(made, span) == _executor._span(made, span)
 
 
 def test_strata_are_mixed(run: Run, verb: Verb, type_in: Type) -> None:

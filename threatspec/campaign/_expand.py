@@ -1,8 +1,8 @@
 """One written claim may stand for several: lists of subjects, `for: each`, `perspective: both`.
 
 Each has its own verdict under the id `id[subject][attack][perspective]`; what is single is left
-out. A perspective and a margin are written out into the predicate that is decided: safety reads the mean over
-slices, weighted by how often they occur; security reads the worst slice.
+out. A perspective and a margin are written out into the predicate that is decided: safety reads the
+mean over slices, weighted by how often they occur; security reads the worst slice.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from threatspec.cli._judge_rates import ALPHA, TOLD, Group, Sample, group, parts
-from threatspec.cli._labelling import judged_span, replies_of, require_known
+from threatspec.cli._labelling import replies_of, require_known
 from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
 from threatspec.measures import JUDGES, Item, Response, benchmark
 from threatspec.records import (
@@ -173,7 +173,7 @@ class _Reader:
             items = self._items(planned)
             replies = replies_of(self.ledger, pairs)
             shown = [
-                Response(items[reply.item], judged_span(reply, planned.span))
+                Response(items[reply.item], reply.span(planned.span))
                 for reply in replies.values()
             ]
             for kind in dict.fromkeys(self.kinds):

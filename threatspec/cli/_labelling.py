@@ -38,7 +38,6 @@ __all__ = [
     "Session",
     "Shown",
     "Wanted",
-    "judged_span",
     "queue",
     "replies_of",
     "require_known",
@@ -152,15 +151,10 @@ def shown(ledger: Ledger, pairs: Sequence[Pair]) -> dict[Pair, Shown]:
     }
     return {
         pair: Shown(
-            measures[pair[0]], reply.prompt, judged_span(reply, trials[pair[0]].work["span"])
+            measures[pair[0]], reply.prompt, reply.span(trials[pair[0]].work["span"])
         )
         for pair, reply in replies_of(ledger, pairs).items()
     }
-
-
-def judged_span(reply: Generation, span: str) -> str:
-    """What the judge was shown (`runners._executor` does the same; a test compares them)."""
-    return f"{reply.attacker} {reply.reply}".strip() if span == "all" else reply.reply
 
 
 def replies_of(ledger: Ledger, pairs: Sequence[Pair]) -> dict[Pair, Generation]:

@@ -100,6 +100,10 @@ class Generation(Model):
     outcome: Outcome | None = None
     """Set where there is no reply to judge: missing or rejected."""
 
+    def span(self, which: str) -> str:
+        """What a judge is shown: the subject's own words, or (`all`) the attacker's before them."""
+        return f"{self.attacker} {self.reply}".strip() if which == "all" else self.reply
+
 
 class Row(Model):
     """One judged prompt."""

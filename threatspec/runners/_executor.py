@@ -175,7 +175,7 @@ class Executor:
         items = {item.id: item for item in self._items(trial)}
         generations = inputs[trial.needs[0]].generations
         answered = [g for g in generations if g.outcome is None]
-        shown = [Response(items[g.item], _span(g, trial.work["span"])) for g in answered]
+        shown = [Response(items[g.item], g.span(trial.work["span"])) for g in answered]
         judged = dict(zip((g.item for g in answered), judge.score(shown, config), strict=True))
         rows = tuple(
             Row(
@@ -194,12 +194,6 @@ class Executor:
 
 def _request(item: Item) -> Request:
     return Request(item=item.id, prompt=item.prompt, answer=item.answer)
-
-
-def _span(generation: Generation, span: str) -> str:
-    if span == "all":
-        return f"{generation.attacker} {generation.reply}".strip()
-    return generation.reply
 
 
 def _tampers(trial: Trial, inputs: Mapping[str, TrialResult]) -> tuple[Tamper, ...]:

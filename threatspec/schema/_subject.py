@@ -44,7 +44,8 @@ class Calibration(Described):
     """How a judge erred on labelled replies to one family of attacks; it speaks for no other."""
 
     family: Text
-    """Kind of attack whose replies were labelled, for example `lora-finetune`."""
+    """Kind of attack whose replies were labelled, for example `lora-finetune`; `none`: untouched
+    replies."""
     positives: Annotated[Count, Field(ge=1)]
     """Replies that people labelled yes."""
     found: Annotated[Count, Field(ge=0)]
