@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cli.conftest import Said
 from tests.support.specs import ABSENT, spec_data
@@ -140,9 +141,20 @@ def test_broken_rules_stand_at_the_id_of_their_claim(folder: Path, verb: Verb) -
     path = spec(folder, {"claims.0.scope": ABSENT})
     lines = path.read_text().splitlines()
     said = verb("check", path)
-    for line in said.err.splitlines()[:-1]:
+    for line in said.err.splitlines()[:-2]:
         _, row, column, *_ = line.split(":")
         assert lines[int(row) - 1][int(column) - 1 :].startswith('"holds"')
+
+
+def test_a_scope_is_offered_under_which_nothing_is_open(folder: Path, verb: Verb) -> None:
+    path = spec(folder, {"claims.0.scope": ABSENT})
+    offer = verb("check", path).err.splitlines()[-2]
+    assert offer.startswith("to limit claim holds to what is run: `scope: {")
+    scope = yaml.safe_load(offer.partition("`")[2].rstrip("`"))["scope"]
+    assert scope == SCOPE
+    [claim] = json.loads(verb("check", path, "--json").out)["claims"]
+    assert claim["limits"] == SCOPE
+    assert verb("check", spec(folder, {"claims.0.scope": scope})).code == 0
 
 
 @pytest.mark.parametrize("expect", ["REFUTED", "VACUOUS", "INADMISSIBLE"])

@@ -22,10 +22,24 @@ import pytest
 
 from threatspec.claims import _bounds, _findings
 
-__all__ = ["GUARDS", "Guard", "called_by", "removed"]
+__all__ = ["GUARDS", "SCOPED_OTHERWISE", "Guard", "called_by", "removed"]
 
 NOTHING, ALWAYS = "nothing", "always"
 """As though the function had found nothing, or as though it always agreed."""
+
+
+SCOPED_OTHERWISE = {
+    "replicates": "few replicates, scoped otherwise",
+    "safeguard": "no seed of the safeguard",
+    "trainer": "one trainer, scoped otherwise",
+    "search": "narrow search",
+    "families": "one family, scoped otherwise",
+    "data": "one data set",
+    "templates": "one template, scoped otherwise",
+    "elicitations": "one elicitation",
+    "utility": "one utility, scoped otherwise",
+}
+"""Scenarios in which a field of the scope is not what is run, by field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,18 +252,8 @@ GUARDS: tuple[Guard, ...] = (
           "nearly tested on the safeguard's rows"),
     _guard("_design_measuring._wording", "unbounded words", "words of a capability"),
     _guard("_design_rules._expired", "expired"),
-    *(_guard(f"_answers._SCOPES[{field}]", scenario, by=ALWAYS)
-      for field, scenario in {
-          "replicates": "few replicates, scoped otherwise",
-          "safeguard": "no seed of the safeguard",
-          "trainer": "one trainer, scoped otherwise",
-          "search": "narrow search",
-          "families": "one family, scoped otherwise",
-          "data": "one data set",
-          "templates": "one template, scoped otherwise",
-          "elicitations": "one elicitation",
-          "utility": "one utility, scoped otherwise",
-      }.items()),
+    _edit("_answers._is_run", "return bool(run) and same", "return True",
+          *SCOPED_OTHERWISE.values()),
     _edit("_answers.answered", "waiver.expired(at)", "False", "few replicates, waived in vain"),
     _edit("_answers.answered", " or not rule.waivable", "", "no control, waived"),
     _edit("_decide._code", "if claim.waived and not accept_waivers", "if False",

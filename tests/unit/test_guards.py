@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.guarded import SCENARIOS, Outcome, outcome
-from tests.support.guards import GUARDS, NOTHING, Guard, called_by, removed
+from tests.support.guards import GUARDS, NOTHING, SCOPED_OTHERWISE, Guard, called_by, removed
 from threatspec.claims import (
     FLAGS,
     RULES,
@@ -108,8 +108,7 @@ def test_every_rule_of_the_rulebook_is_opened_by_a_scenario_or_read_elsewhere() 
 
 
 def test_every_answer_of_a_scope_is_tried() -> None:
-    assert {f"_answers._SCOPES[{field}]" for field in _answers._SCOPES} <= PLACES
-    assert set(_answers._SCOPES) == set(ClaimScope.model_fields) - {"text"}
+    assert set(SCOPED_OTHERWISE) == set(_answers._RUN) == set(ClaimScope.model_fields) - {"text"}
 
 
 def test_every_flag_that_does_something_is_tried() -> None:

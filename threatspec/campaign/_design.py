@@ -5,13 +5,21 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from threatspec.campaign._expand import Expanded, expand
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolution import Resolution, resolve
 from threatspec.campaign._resolve import Resolved
 from threatspec.campaign._seeds import replicate_seeds
-from threatspec.claims import Design, DesignProcedure, RuleReading, design_readings, foreseen
+from threatspec.claims import (
+    Design,
+    DesignProcedure,
+    RuleReading,
+    design_readings,
+    foreseen,
+    limits_of,
+)
 from threatspec.loading import LoadedSpec
 from threatspec.measures import JUDGES
 from threatspec.schema import Claim, Verdict
@@ -33,6 +41,8 @@ class ClaimCheck:
     readings: tuple[RuleReading, ...]
     foreseen: tuple[RuleReading, ...]
     """What only the run can meet, and for which nothing has been done yet."""
+    limits: Mapping[str, Any]
+    """Entries of a `scope` that would answer open rules."""
 
     @property
     def open(self) -> tuple[RuleReading, ...]:
@@ -79,8 +89,15 @@ def _expanded(found: Resolution, claim: Claim) -> Iterator[Expanded]:
 
 def _check(found: Resolution, one: Expanded, index: int, day: datetime.date) -> ClaimCheck:
     design = _design(found, one)
-    place = ("claims", index, "id")
-    return ClaimCheck(one.id, one.claim, place, design_readings(design, day), foreseen(design))
+    readings = design_readings(design, day)
+    return ClaimCheck(
+        id=one.id,
+        claim=one.claim,
+        place=("claims", index, "id"),
+        readings=readings,
+        foreseen=foreseen(design),
+        limits=limits_of(design, readings),
+    )
 
 
 def _design(found: Resolution, one: Expanded) -> Design:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from threatspec._lazy import lazy
 
 if TYPE_CHECKING:
+    from threatspec.claims._answers import limits_of
     from threatspec.claims._audits import audits, audits_of
     from threatspec.claims._bounds import (
         Bound,
@@ -97,6 +98,7 @@ __all__ = [
     "exit_code",
     "foreseen",
     "gather",
+    "limits_of",
     "refutation_p",
     "support_p",
 ]
@@ -104,6 +106,7 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
+        "_answers": ("limits_of",),
         "_audits": ("audits", "audits_of"),
         "_bounds": (
             "Bound",

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from threatspec.claims._design import Design
 from threatspec.claims._rule import RuleReading
-from threatspec.claims._rulebook import Rule
+from threatspec.claims._rulebook import RULES, Rule
 from threatspec.schema import ClaimScope, Waiver
 
-__all__ = ["answered"]
+__all__ = ["answered", "limits_of"]
 
-_SCOPES: Mapping[str, Callable[[Design, ClaimScope], bool]] = {
-    "replicates": lambda design, scope: {scope.replicates} == set(design.replicates),
-    "safeguard": lambda design, scope: scope.safeguard == "checkpoint",
-    "trainer": lambda design, scope: set(scope.trainer or ()) == set(design.trainers),
-    "search": lambda design, scope: scope.search == "listed",
-    "families": lambda design, scope: set(scope.families or ()) == set(design.kinds),
-    "data": lambda design, scope: scope.data == "listed",
-    "templates": lambda design, scope: set(scope.templates or ()) == {design.serving.template},
-    "elicitations": lambda design, scope: bool(scope.elicitations),
-    "utility": lambda design, scope: (
-        bool(design.utility) and set(scope.utility or ()) == set(design.utility)
-    ),
+_RUN: Mapping[str, Callable[[Design], Any]] = {
+    "replicates": lambda design: design.replicates[0] if len(set(design.replicates)) == 1 else None,
+    "safeguard": lambda design: "checkpoint",
+    "trainer": lambda design: design.trainers,
+    "search": lambda design: "listed",
+    "families": lambda design: design.kinds,
+    "data": lambda design: "listed",
+    "templates": lambda design: (design.serving.template,),
+    "elicitations": lambda design: ("generate",),
+    "utility": lambda design: design.utility,
 }
-"""Whether a field of the scope is what is run, by field."""
+"""What is run, by field of a scope; nothing where no scope could name it."""
+
+
+def limits_of(design: Design, readings: Iterable[RuleReading]) -> dict[str, Any]:
+    """The entries of a scope that would answer what is open, in the order of the readings."""
+    fields = (RULES[one.rule].scoped_by for one in readings if one.answer == "open")
+    return {field: run for field in fields if field and (run := _RUN[field](design))}
 
 
 def answered(design: Design, rule: Rule, says: str, at: datetime.date) -> RuleReading:
     """A broken rule, with what answers it on a day."""
     reading = RuleReading(rule=rule.code, kind=rule.kind, says=says, remedy=rule.remedy)
     scope = design.claim.scope
-    if scope is not None and rule.scoped_by and _SCOPES[rule.scoped_by](design, scope):
+    if scope is not None and rule.scoped_by and _is_run(design, scope, rule.scoped_by):
         return reading.model_copy(update={"answer": "scoped", "by": _scope_words(scope, rule)})
     waiver = next((w for w in design.claim.waivers if w.rule == rule.code), None)
     if waiver is None or not rule.waivable:
@@ -41,6 +46,13 @@ def answered(design: Design, rule: Rule, says: str, at: datetime.date) -> RuleRe
         late = f"{says}; the waiver of {waiver.owner} expired on {waiver.expires}"
         return reading.model_copy(update={"says": late})
     return reading.model_copy(update={"answer": "waived", "by": _waiver_words(waiver)})
+
+
+def _is_run(design: Design, scope: ClaimScope, field: str) -> bool:
+    """Whether a field of the scope names exactly what is run."""
+    said, run = getattr(scope, field), _RUN[field](design)
+    same = set(said) == set(run) if isinstance(said, tuple) and run else said == run
+    return bool(run) and same
 
 
 def _scope_words(scope: ClaimScope, rule: Rule) -> str:

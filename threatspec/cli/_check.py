@@ -29,6 +29,8 @@ class _Found:
     notes: list[str] = field(default_factory=list)
     broken: list[Problem] = field(default_factory=list)
     """Rules that claims break without an answer."""
+    limits: list[str] = field(default_factory=list)
+    """How they could be limited to what is run."""
     refused: int = 0
     """Claims of which that is so."""
     claims: list[dict[str, Any]] = field(default_factory=list)
@@ -76,6 +78,7 @@ def _say(found: _Found) -> None:
     """Notes and broken rules, one line each; problems of the language follow."""
     lines = [*found.notes, *(f"{p.file}:{p.line}:{p.column}: {p.message} [{p.code}]"
                              for p in found.broken)]  # fmt: skip
+    lines += found.limits
     if found.broken:
         claims = f"{found.refused} claim{'s' if found.refused > 1 else ''}"
         lines.append(f"{claims} could not get the verdict that passes, whatever is measured")
@@ -143,6 +146,7 @@ def _check(path: Path, found: _Found) -> None:
         if one.refused:
             found.refused += 1
             found.broken += _broken(loaded, one)
+            found.limits += _limits(one)
 
 
 def _at(loaded: LoadedSpec, one: ClaimCheck) -> Problem:
@@ -155,6 +159,17 @@ def _broken(loaded: LoadedSpec, one: ClaimCheck) -> Iterator[Problem]:
         remedy = reading.remedy[:1].lower() + reading.remedy[1:].rstrip(".")
         text = f"claim {one.id} breaks {reading.rule}: {reading.says}; {remedy}"
         yield loaded.problem(reading.rule, text, one.place)
+
+
+def _limits(one: ClaimCheck) -> Iterator[str]:
+    """What to write to claim no more than is run."""
+    if one.limits:
+        scope = ", ".join(f"{name}: {_yaml(value)}" for name, value in one.limits.items())
+        yield f"to limit claim {one.id} to what is run: `scope: {{{scope}}}`"
+
+
+def _yaml(value: Any) -> str:
+    return f"[{', '.join(value)}]" if isinstance(value, tuple) else str(value)
 
 
 def _notes(one: ClaimCheck) -> Iterator[str]:
@@ -182,4 +197,5 @@ def _claim(one: ClaimCheck, at: Problem) -> dict[str, Any]:
         "admissible": not one.refused,
         "rules": [reading.model_dump(mode="json") for reading in one.readings],
         "foreseen": [reading.model_dump(mode="json") for reading in one.foreseen],
+        "limits": dict(one.limits),
     }
