@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from benchmarks._process import measure
+from benchmarks._process import Measured, measure
 from threatspec.api import plan
 from threatspec.loading import load_spec
 from threatspec.records import (
@@ -55,14 +55,19 @@ def main() -> None:
         _say("verdict (target 5 s, 500 MB)", "verdict", str(run), "--json")
         _say("bundle", "bundle", str(run), "-o", str(bundle))
         print(f"  {bundle.stat().st_size / 1e6:.0f} MB")
-        _say("verify (target 20 s, 1000 MB)", "verify", str(bundle), "--json")
+        done = _say("verify (target 20 s, 1000 MB)", "verify", str(bundle), "--json")
+        print(f"  checks that failed: {', '.join(_failed(done.output)) or 'none'}")
 
 
-def _say(what: str, *arguments: str) -> None:
+def _say(what: str, *arguments: str) -> Measured:
     done = measure(*arguments)
     print(f"{what}: {done.seconds:.1f} s, {done.peak_mib * MB:.0f} MB at most, exit {done.code}")
-    if done.code not in {0, 6, 7}:
-        print(done.output)
+    return done
+
+
+def _failed(verified: str) -> list[str]:
+    checks = json.loads(verified)["checks"]
+    return [f"{one['name']}: {one['says']}" for one in checks if one["status"] == "FAIL"]
 
 
 # a campaign as if it had been run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,15 @@ def test_what_cannot_be_known_is_always_said(bare: Path) -> None:
     assert "run 1" in unknown["other runs"]
     assert "self-made hash proves no time" in unknown["who and when"]
     assert "judged again" in unknown
+
+
+def test_the_manual_lists_every_check(worded: Path, labelled: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "bundles.md").read_text(encoding="utf-8")
+    table = text.split("## What is checked", 1)[1].split("## ", 1)[0]
+    listed = set(re.findall(r"`([a-z A-Z]+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.M))))
+    checks = [check for path in (worded, labelled) for check in verified(path).checks]
+    emitted = {check.name for check in checks if check.status is not Status.UNKNOWN}
+    assert listed - {"receipt NAME"} == emitted - {"files"}
 
 
 def test_replies_in_words_are_judged_again(worded: Path) -> None:
