@@ -45,13 +45,12 @@ if TYPE_CHECKING:
         FlagReading,
         GateReading,
         MeasureReading,
-        RuleKind,
-        RuleReading,
         SeriesReading,
         Truth,
         Witness,
     )
-    from threatspec.claims._rulebook import RULES, Rule
+    from threatspec.claims._rule import Rule, RuleKind, RuleReading
+    from threatspec.claims._rulebook import RULES
     from threatspec.claims._tally import Basis, Tally
     from threatspec.claims._view import View
 
@@ -134,13 +133,12 @@ __getattr__ = lazy(
             "FlagReading",
             "GateReading",
             "MeasureReading",
-            "RuleKind",
-            "RuleReading",
             "SeriesReading",
             "Truth",
             "Witness",
         ),
-        "_rulebook": ("RULES", "Rule"),
+        "_rule": ("Rule", "RuleKind", "RuleReading"),
+        "_rulebook": ("RULES",),
         "_tally": ("Basis", "Tally"),
         "_view": ("View",),
     },
