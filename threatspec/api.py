@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threatspec.campaign import check_spec, compile_plan
 from threatspec.loading import LoadedSpec, load_spec
 from threatspec.records import Execution, Ledger, Plan
 
@@ -44,6 +43,8 @@ def load(path: str | Path) -> LoadedSpec:
 
 def check(spec: LoadedSpec | str | Path) -> LoadedSpec:
     """Static check: language, names, access, data, budgets. Raises SpecErrors."""
+    from threatspec.campaign import check_spec
+
     loaded = _loaded(spec)
     check_spec(loaded)
     return loaded
@@ -51,6 +52,8 @@ def check(spec: LoadedSpec | str | Path) -> LoadedSpec:
 
 def plan(spec: LoadedSpec | str | Path, *, execution: Execution | None = None) -> Plan:
     """Compile a spec to a frozen plan. Raises SpecErrors."""
+    from threatspec.campaign import compile_plan
+
     return compile_plan(_loaded(spec), execution)
 
 

@@ -1,22 +1,25 @@
-"""Campaign: from a spec to a frozen plan, and what the plan could decide."""
+"""Campaign: from a spec to a frozen plan, and what the plan could decide.
+
+Names are imported when they are used: `check` compiles nothing.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from threatspec._lazy import lazy
-from threatspec.campaign._compile import check_spec, compile_plan
-from threatspec.campaign._design import ClaimCheck, check_design
-from threatspec.campaign._digests import check_code, source_digest
-from threatspec.campaign._resolve import attack_cards
 
 if TYPE_CHECKING:
+    from threatspec.campaign._compile import check_spec, compile_plan
+    from threatspec.campaign._design import ClaimCheck, check_design
+    from threatspec.campaign._digests import check_code, source_digest
     from threatspec.campaign._forecast import (
         ClaimForecast,
         Forecast,
         forecast,
         require_decidable,
     )
+    from threatspec.campaign._resolve import attack_cards
 
 __all__ = [
     "ClaimCheck",
@@ -32,6 +35,13 @@ __all__ = [
     "source_digest",
 ]
 
-__getattr__ = lazy(  # brings statistics, which `check` does without
-    __name__, {"_forecast": ("ClaimForecast", "Forecast", "forecast", "require_decidable")}
+__getattr__ = lazy(
+    __name__,
+    {
+        "_compile": ("check_spec", "compile_plan"),
+        "_design": ("ClaimCheck", "check_design"),
+        "_digests": ("check_code", "source_digest"),
+        "_forecast": ("ClaimForecast", "Forecast", "forecast", "require_decidable"),
+        "_resolve": ("attack_cards",),
+    },
 )
