@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import accumulate
 
 from threatspec.claims._counts import Layout, layout, tallies
 from threatspec.claims._judge_error import Audit
 from threatspec.claims._tally import Basis, Tally
 from threatspec.records import (
     ABSENT,
-    Budget,
     Cell,
     Plan,
     PlannedMeasure,
@@ -155,6 +155,9 @@ class Reader:
     ) -> None:
         self.plan, self.results, self.marks = plan, results, marks
         self._layouts = {name: layout(measure) for name, measure in plan.measures.items()}
+        self._ends = {name: _ends(measure) for name, measure in plan.measures.items()}
+        self._fine: set[str] = set()
+        """Trials that are known to have ended well: every later look asks again."""
 
     def looks(self, cell: Cell) -> tuple[CellEvidence, ...]:
         """The cell as it stands at each of its looks."""
@@ -187,24 +190,27 @@ class Reader:
         """What was to be read up to a look; what is not there is absent."""
         measure = self.plan.measures[name]
         units = measure.looks[len(trials) - 1] if len(cell.measures[name]) > 1 else measure.units
-        size = sum(len(unit) for unit in measure.order[:units])
-        return b"".join(self._of_trial(measure, trials, n) for n in range(len(trials))).ljust(
-            size, ABSENT
-        )
+        found = b"".join(self._of_trial(name, trials, n) for n in range(len(trials)))
+        return found.ljust(self._ends[name][units], ABSENT)
 
-    def _of_trial(self, measure: PlannedMeasure, trials: tuple[str, ...], look: int) -> bytes:
+    def _of_trial(self, name: str, trials: tuple[str, ...], look: int) -> bytes:
         found = self.marks.get(trials[look])
         if found is not None:
             return found
         if len(trials) == 1:
             return b""
-        start = measure.looks[look - 1] if look else 0
-        return ABSENT * sum(len(unit) for unit in measure.order[start : measure.looks[look]])
+        ends, looks = self._ends[name], self.plan.measures[name].looks
+        return ABSENT * (ends[looks[look]] - ends[looks[look - 1] if look else 0])
 
     def _replies(self, read: Mapping[str, tuple[str, ...]]) -> Replies:
         asked = dict.fromkeys(t for trials in read.values() for t in self._asked(trials))
-        found = (self.results[trial].replies for trial in asked if trial in self.results)
-        return sum(found, Replies())
+        found = [self.results[trial].replies for trial in asked if trial in self.results]
+        return Replies(
+            asked=sum(one.asked for one in found),
+            empty=sum(one.empty for one in found),
+            repeating=sum(one.repeating for one in found),
+            distinct=sum(one.distinct for one in found),
+        )
 
     def _asked(self, trials: tuple[str, ...]) -> list[str]:
         planned = self.plan.trials
@@ -213,7 +219,9 @@ class Reader:
     def _overspent(self, result: TrialResult) -> bool:
         """Whether recorded spend exceeds the budget, whatever the recorded status says."""
         trial = self.plan.trials.get(result.trial)
-        budget = (trial.budget if trial else None) or Budget()
+        budget = trial.budget if trial else None
+        if budget is None:
+            return False
         over_steps = budget.steps is not None and result.spend.steps > budget.steps
         return over_steps or (budget.flops is not None and result.spend.flops > budget.flops)
 
@@ -222,6 +230,8 @@ class Reader:
         asked = dict.fromkeys(self._asked(tuple(judged)))
         missing = False
         for trial in [*([cell.attack] if cell.attack else []), *asked, *judged]:
+            if trial in self._fine:
+                continue
             result = self.results.get(trial)
             if result is None:
                 missing = True
@@ -230,4 +240,11 @@ class Reader:
                 return CellState.OVER_BUDGET, code, result.message or "more was spent than allowed"
             elif result.status is not TrialStatus.DONE:
                 return CellState.ERROR, result.code, result.message
+            else:
+                self._fine.add(trial)
         return (CellState.NOT_RUN if missing else CellState.DONE), "", ""
+
+
+def _ends(measure: PlannedMeasure) -> tuple[int, ...]:
+    """Prompts of the first units of a measure, by the number of units."""
+    return (0, *accumulate(len(unit) for unit in measure.order))

@@ -87,9 +87,9 @@ class Ledger:
     @classmethod
     def open(cls, folder: Path, *, writable: bool = False) -> Ledger:
         """Open an existing ledger; only one process may open it writable."""
-        _read_plan(folder)
         if not writable:
             return cls._open(folder, None)
+        _read_plan(folder)  # no lock is left behind where there is no campaign
         lock = _lock(folder)
         with _released_on_error(lock):
             return cls._open(folder, lock)
