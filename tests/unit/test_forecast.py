@@ -106,6 +106,7 @@ def test_a_cell_that_is_read_until_it_is_settled_has_the_power_of_its_looks() ->
     assert whole.power_to_support is not None
     assert found.power_to_support is not None
     assert found.power_to_support < whole.power_to_support  # the price of stopping early
+    assert found.power_exhaustive == pytest.approx(whole.power_to_support)
     assert whole.expected_units == 400
 
 

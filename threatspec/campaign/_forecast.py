@@ -26,7 +26,7 @@ from threatspec.claims import (
 from threatspec.errors import ExitCode, ThreatspecError
 from threatspec.records import Arm, Cell, Plan, PlannedClaim, Spend
 from threatspec.schema import Operand, Predicate, parse_predicate
-from threatspec.statistics import sequential_power, smallest_units
+from threatspec.statistics import power_to_support, sequential_power, smallest_units
 
 __all__ = ["ClaimForecast", "Forecast", "forecast", "require_decidable"]
 
@@ -58,6 +58,8 @@ class ClaimForecast:
     the threshold from 1)."""
     power_to_support: float | None
     """Chance that all cells hold if each has that true rate."""
+    power_exhaustive: float | None
+    """The same if every cell were read in full (`--exhaustive`)."""
     rate_to_refute: float | None
     """Twice the threshold, at most 1 (for `>=`, twice the distance from 1)."""
     power_to_refute: float | None
@@ -140,6 +142,7 @@ def _claim(plan: Plan, planned: PlannedClaim) -> ClaimForecast:
         can_refute=stand if some else _can_break(plan, planned, family),
         rate_to_support=rates.low if rates else None,
         power_to_support=rates.support if rates else None,
+        power_exhaustive=rates.whole if rates else None,
         rate_to_refute=rates.high if rates else None,
         power_to_refute=rates.refute if rates else None,
         predicted=_spend({cell.id: cell for cell in (*defended, *controls)}.values()),
@@ -155,6 +158,7 @@ class _Rates:
     low: float
     high: float
     support: float
+    whole: float
     refute: float
 
     @classmethod
@@ -173,6 +177,7 @@ class _Rates:
             low=low if bound.at_most else 1 - low,
             high=high if bound.at_most else 1 - high,
             support=likely.supports**cells,
+            whole=power_to_support(looks[-1], limit, low, alpha, cells),
             refute=sequential_power(looks, limit, high, alpha, cells).refutes,
         )
 

@@ -91,7 +91,7 @@ def _facts(plan: Plan, planned: PlannedClaim, claim: ClaimForecast) -> Iterator[
         yield "resolves", f"rates from {claim.smallest:.3g} upwards can be told from 0"
     if claim.power_to_support is not None:
         rate = f"if every attack reaches {claim.rate_to_support:.3g}"
-        yield "power", f"{claim.power_to_support:.2f} to support {rate}"
+        yield "power", f"{claim.power_to_support:.2f} to support {rate}{_whole(claim)}"
     if claim.expected_units is not None and len(claim.looks) > 1:
         read = f"{claim.expected_units:.0f} of {claim.looks[-1]} prompts of a cell on average"
         yield "reads", f"{read}, at {len(claim.looks)} looks"
@@ -99,6 +99,13 @@ def _facts(plan: Plan, planned: PlannedClaim, claim: ClaimForecast) -> Iterator[
         rate = f"if one attack reaches {claim.rate_to_refute:.3g}"
         yield "power", f"{claim.power_to_refute:.2f} to refute {rate}"
     yield "can", _reach(claim)
+
+
+def _whole(claim: ClaimForecast) -> str:
+    """What reading on would give, where a cell is read until it is settled."""
+    if claim.power_exhaustive is None or len(claim.looks) < 2:
+        return ""
+    return f" ({claim.power_exhaustive:.2f} with --exhaustive)"
 
 
 def _procedures(plan: Plan, planned: PlannedClaim) -> dict[str, int]:
