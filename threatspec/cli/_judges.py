@@ -38,9 +38,8 @@ def command() -> None:
 @click.option(
     "--per-stratum",
     type=click.IntRange(min=1),
-    default=60,
-    show_default=True,
-    help="Replies of each measure, attack, arm and answer of the judge.",
+    help="Replies of each measure, attack, arm and answer of the judge [default: 60 per cell, "
+    "since labels speak for the cell that gave the reply].",
 )
 @click.option("--labeller", help="Who labels [default: user name].")
 @click.option(
@@ -63,7 +62,7 @@ def label(
     measure: str | None,
     family: str | None,
     judged: str | None,
-    per_stratum: int,
+    per_stratum: int | None,
     labeller: str | None,
     seed: int | None,
     csv_out: Path | None,

@@ -50,6 +50,8 @@ WORDS = {"y": Outcome.YES, "yes": Outcome.YES, "n": Outcome.NO, "no": Outcome.NO
          "?": Outcome.UNSCORABLE}  # fmt: skip
 """What a label may be written as."""
 _KEYS = "y yes, n no, ? cannot tell, b back, q stop"
+PER_CELL = 60
+"""Labels with which nothing omitted bounds what is omitted to about 6 %."""
 _GUTTER = "  | "
 """Stands before each line of what a model wrote, so that it cannot pass for a line of ours."""
 
@@ -61,7 +63,8 @@ class Wanted:
     measure: str | None
     family: str | None
     judged: Outcome | None
-    per_stratum: int
+    per_stratum: int | None
+    """Replies of each stratum; None = enough for each of its cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,16 @@ class Shown:
 # which replies
 
 
+def _cells(plan: Plan) -> dict[str, str]:
+    """A cell by judging trial; labels are counted by cell."""
+    return {
+        trial: cell.id
+        for cell in plan.cells.values()
+        for trials in cell.measures.values()
+        for trial in trials
+    }
+
+
 def queue(
     plan: Plan, strata: Mapping[Stratum, Sequence[Pair]], seed: int, wanted: Wanted
 ) -> list[Pair]:
@@ -88,8 +101,9 @@ def queue(
     """
     measures = _measures(plan, wanted.measure)
     families = _families(strata, wanted.family)
+    cells = _cells(plan)
     chosen = [
-        pairs[: wanted.per_stratum]
+        pairs[: wanted.per_stratum or PER_CELL * len({cells[trial] for trial, _ in pairs})]
         for stratum, pairs in strata.items()
         if stratum.measure in measures
         and stratum.family in families
