@@ -57,7 +57,7 @@ def _text(data: bytes, where: str) -> str:
 
 def _looked_at(text: str, where: str) -> Any:
     try:
-        found = json.loads(text, parse_constant=_not_finite, object_pairs_hook=_unique)
+        found = _DECODER.decode(text)
     except RecursionError:
         raise _too_deep(where) from None
     except ValueError as error:
@@ -111,3 +111,6 @@ def _too_many(where: str, most: int) -> Exception:
 
 def _too_deep(where: str) -> Exception:
     return refused(f"{where} must nest at most {MAX_DEPTH} deep", "it nests deeper")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_not_finite, object_pairs_hook=_unique)

@@ -33,6 +33,7 @@ from threatspec.reports.bundle._lines import (
     RepliesLine,
     ReplyHashes,
 )
+from threatspec.reports.bundle._pause import uncollected
 from threatspec.reports.bundle._references import require_whole, spec_of
 from threatspec.schema import Model
 
@@ -42,6 +43,7 @@ M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 
 
+@uncollected()
 def open_bundle(path: Path) -> Bundle:
     """Read a bundle; close it when done.
 

@@ -17,6 +17,7 @@ from threatspec.reports.bundle._check_verdicts import expired, recompute, verdic
 from threatspec.reports.bundle._checks import Check, Status, Verification, found, unknown
 from threatspec.reports.bundle._judging import judging_check
 from threatspec.reports.bundle._matter import Matter
+from threatspec.reports.bundle._pause import uncollected
 from threatspec.reports.bundle._receipts import receipt_checks
 from threatspec.reports.bundle._recompile import recompiled
 from threatspec.reports.bundle._replicates import replicate_checks
@@ -25,6 +26,7 @@ from threatspec.reports.bundle._unknowable import unknowable
 __all__ = ["verify_bundle"]
 
 
+@uncollected()
 def verify_bundle(
     bundle: Bundle,
     *,

@@ -36,6 +36,7 @@ from threatspec.reports.bundle._format import (
     values_in,
 )
 from threatspec.reports.bundle._lines import LabelsHead, MarksLine, RegistrationFile
+from threatspec.reports.bundle._pause import uncollected
 from threatspec.reports.bundle._snapshot import Snapshot, take
 from threatspec.schema import Model
 
@@ -66,6 +67,7 @@ class Written:
     """What whoever hands it on should know."""
 
 
+@uncollected()
 def write_bundle(
     folder: Path,
     target: Path,
