@@ -24,7 +24,7 @@ from tests.support.bundles import (
 )
 from threatspec.campaign._seeds import replicate_seeds
 from threatspec.errors import ExitCode
-from threatspec.records import Arm, Label, LabelBook, Ledger, Outcome, Stream, strata
+from threatspec.records import Label, LabelBook, Ledger, Outcome, Stream, strata
 from threatspec.reports.bundle import Status
 from threatspec.schema import Verdict, content_id
 
@@ -571,9 +571,21 @@ def more_steps(forger: Forger) -> None:
         result["realised"][0]["steps"] += 10
 
 
+def other_trainer(forger: Forger) -> None:
+    for result in attacks(forger):
+        result["realised"][0]["backend"] = "mine"
+
+
+def more_rows(forger: Forger) -> None:
+    for result in attacks(forger):
+        result["realised"][0]["rows"] = 11
+
+
 @pytest.mark.parametrize(
     ("edit", "check"),
     [
+        (other_trainer, "training"),
+        (more_rows, "training"),
         (fewer_steps, "training"),
         (fewer_flops, "FLOPs"),
         (fewer_tokens, "training"),
@@ -694,25 +706,26 @@ LABELLED = {
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A claim by a judge that errs, whose negatives people looked at."""
+    """A claim by a judge that errs, of which people looked at replies of every kind."""
     folder = tmp_path_factory.mktemp("labelled")
     run = made_run(folder, LABELLED)
     with Ledger.open(run) as ledger:
         plan, marks = ledger.plan, ledger.marks()
-    book = LabelBook.open(run, plan)
-    [drawn] = [
-        pairs for stratum, pairs in strata(plan, marks).items()
-        if (stratum.measure, stratum.arm, stratum.judged) == ("complies", Arm.DEFENDED, Outcome.NO)
-        and stratum.family == "full-finetune"
-    ]  # fmt: skip
+    drawn = [
+        (pair, stratum.judged)
+        for stratum, pairs in strata(plan, marks).items()
+        for pair in (pairs[:400] if stratum.measure == "complies" else ())
+    ]
     at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=5)
-    book.add(*(_label(pair, at, n) for n, pair in enumerate(drawn[:150])))
+    labels = (_label(pair, said, at, n) for n, (pair, said) in enumerate(drawn))
+    LabelBook.open(run, plan).add(*labels)
     return bundled(folder, run)
 
 
-def _label(pair: tuple[str, str], at: datetime.datetime, n: int) -> Label:
-    said = (at + datetime.timedelta(seconds=n)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Label(trial=pair[0], item=pair[1], label=Outcome.NO, labeller="anna", at=said)
+def _label(pair: tuple[str, str], said: Outcome, at: datetime.datetime, n: int) -> Label:
+    """Somebody agrees with the judge."""
+    when = (at + datetime.timedelta(seconds=n)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Label(trial=pair[0], item=pair[1], label=said, labeller="anna", at=when)
 
 
 def test_labels_are_counted_as_they_were(labelled: Path) -> None:
@@ -740,7 +753,7 @@ def test_labels_out_of_the_order_in_which_they_were_drawn_are_not_counted(
 
     found = forged(labelled, tmp_path, chosen)
     [says] = [check.says for check in found.checks if check.name == "labels"]
-    assert "149 are out of the order" in says
+    assert "399 are out of the order" in says
     assert found.verdict is not None
     assert found.verdict.claims[0].verdict is not Verdict.SUPPORTED
 

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from functools import cache
 
 from threatspec.errors import ThreatspecError
-from threatspec.records import Budget, Realised, Trial, TrialKind, TrialResult, TrialStatus
+from threatspec.records import (
+    Budget,
+    Procedure,
+    Realised,
+    Trial,
+    TrialKind,
+    TrialResult,
+    TrialStatus,
+)
 from threatspec.reports.bundle._checks import Check, Status, found, unknown
 from threatspec.reports.bundle._matter import Matter
 from threatspec.subjects import SubjectCard, describe
@@ -55,9 +63,23 @@ def _over(matter: Matter) -> Iterator[str]:
 
 
 def _trained(matter: Matter) -> Iterator[str]:
+    plan = matter.plan
+    made = {c.attack: plan.procedures[c.procedure] for c in plan.cells.values() if c.attack}
     for trial, result in _attacks(matter):
         if result.status is TrialStatus.DONE:
             yield from (f"{trial.id} {fault}" for fault in _as_recorded(trial, result))
+            if trial.id in made:
+                told = _as_planned(made[trial.id], result)
+                yield from (f"{trial.id} {fault}" for fault in told)
+
+
+def _as_planned(procedure: Procedure, result: TrialResult) -> Iterator[str]:
+    rows = sum(entry["n"] for entry in procedure.data.values())
+    for run in result.realised:
+        if run.backend != procedure.trainer:
+            yield f"was trained by {run.backend!r} instead of {procedure.trainer!r}"
+        if run.rows > rows:
+            yield f"trained on {run.rows} rows where the adversary has {rows}"
 
 
 def _as_recorded(trial: Trial, result: TrialResult) -> Iterator[str]:
