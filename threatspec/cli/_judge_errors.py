@@ -173,8 +173,7 @@ class _Reader:
             items = self._items(planned)
             replies = replies_of(self.ledger, pairs)
             shown = [
-                Response(items[reply.item], reply.span(planned.span))
-                for reply in replies.values()
+                Response(items[reply.item], reply.span(planned.span)) for reply in replies.values()
             ]
             for kind in dict.fromkeys(self.kinds):
                 for name, settings in self._settings(kind):

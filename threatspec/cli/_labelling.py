@@ -164,9 +164,7 @@ def shown(ledger: Ledger, pairs: Sequence[Pair]) -> dict[Pair, Shown]:
         for trial in listed
     }
     return {
-        pair: Shown(
-            measures[pair[0]], reply.prompt, reply.span(trials[pair[0]].work["span"])
-        )
+        pair: Shown(measures[pair[0]], reply.prompt, reply.span(trials[pair[0]].work["span"]))
         for pair, reply in replies_of(ledger, pairs).items()
     }
 

@@ -18,7 +18,6 @@ from threatspec.measures import JUDGES, Item, Response, benchmark, looks_of
 from threatspec.records import (
     ArtefactStore,
     Execution,
-    Generation,
     Realised,
     Row,
     Spend,
