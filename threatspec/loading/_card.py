@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from threatspec.errors import Problem, SpecErrors, ThreatspecError
 from threatspec.loading._marks import Source
+from threatspec.loading._named import load_named
 from threatspec.loading._validate import validate
-from threatspec.loading._yaml import MAX_BYTES, read_document
+from threatspec.loading._yaml import MAX_BYTES
 from threatspec.schema import AttackCard
 
 __all__ = ["load_cards", "load_user_cards"]
@@ -54,56 +55,21 @@ def _is_card(path: Path) -> bool:
 def _load(
     paths: list[Path], shipped: Mapping[str, AttackCard], config_of: ConfigOf | None
 ) -> dict[str, AttackCard]:
-    found: dict[str, AttackCard] = {}
-    problems: list[Problem] = []
-    for path in paths:
-        try:
-            card, wrong = _load_card(path, found, shipped, config_of)
-        except SpecErrors as errors:
-            problems += errors.problems
-            continue
-        problems += wrong
-        if card is not None:
-            found.setdefault(card.name, card)
-    if problems:
-        raise SpecErrors(problems)
-    return dict(sorted(found.items()))
+    def more(card: AttackCard, source: Source) -> list[Problem]:
+        changed = _changed(card, source, shipped)
+        return [*changed, *(_misconfigured(card, source, config_of) if config_of else [])]
+
+    return load_named(AttackCard, paths, more)
 
 
-def _load_card(
-    path: Path,
-    others: Mapping[str, AttackCard],
-    shipped: Mapping[str, AttackCard],
-    config_of: ConfigOf | None,
-) -> tuple[AttackCard | None, list[Problem]]:
-    document = read_document(path)
-    source = document.source
-    card, problems = validate(AttackCard, document.data, source, broken=document.broken)
-    problems = [*document.problems, *problems]
-    if card is not None:
-        wrong = _misnamed(card, path, others, shipped)
-        problems += [source.problem("TS-CARD", wrong, ("name",))] if wrong else []
-        problems += _misconfigured(card, source, config_of) if config_of else []
-    return card, problems
-
-
-def _misnamed(
-    card: AttackCard,
-    path: Path,
-    others: Mapping[str, AttackCard],
-    shipped: Mapping[str, AttackCard],
-) -> str:
-    """What is wrong with the card's name; "" if nothing is."""
-    if card.name in others:
-        return f"card names must be unique, but {card.name!r} is also the name of another card"
-    if card.name != path.stem:
-        return f"a card must have the name of its file, {path.stem!r}, but got {card.name!r}"
-    if shipped.get(card.name, card) != card:
-        return (
-            f"a card must not change what a shipped name means, but {card.name!r} differs from the "
-            "shipped card; give it another name"
-        )
-    return ""
+def _changed(card: AttackCard, source: Source, shipped: Mapping[str, AttackCard]) -> list[Problem]:
+    if shipped.get(card.name, card) == card:
+        return []
+    text = (
+        f"a card must not change what a shipped name means, but {card.name!r} differs from the "
+        "shipped card; give it another name"
+    )
+    return [source.problem("TS-CARD", text, ("name",))]
 
 
 def _misconfigured(card: AttackCard, source: Source, config_of: ConfigOf) -> list[Problem]:
