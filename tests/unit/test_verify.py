@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tests.support.bundles import (
     SUPPORTED,
@@ -23,6 +24,7 @@ from tests.support.bundles import (
     verified,
 )
 from threatspec.campaign._seeds import replicate_seeds
+from threatspec.cli import cli
 from threatspec.errors import ExitCode
 from threatspec.records import Label, LabelBook, Ledger, Outcome, Stream, strata
 from threatspec.reports.bundle import Status
@@ -663,6 +665,27 @@ def test_expired_evidence_keeps_its_verdict_and_says_so(
     assert found.exit_code() is ExitCode.OK
 
 
+def test_expired_is_printed_beside_the_verdict_that_it_had(tmp_path: Path) -> None:
+    """A campaign of ten days ago, on evidence that expired five days ago."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    until = today - datetime.timedelta(days=5)
+    changes = {**SUPPORTED, "governance": {"owner": "us", "expires": until.isoformat()}}
+    forger = Forger(bundled(tmp_path, made_run(tmp_path, changes)))
+    past = 10 * 86_400
+    for entry, keys in (
+        *((event, ("at",)) for event in forger.events),
+        *((attempt, ("started", "ended")) for attempt in forger.attempts),
+        (forger.registration, ("frozen_at", "first_row_at")),
+    ):
+        for key in keys:
+            entry[key] -= past
+    finished = datetime.datetime.fromtimestamp(forger.events[-1]["at"], datetime.UTC)
+    forger.manifest["as_of"] = finished.date().isoformat()
+    done = CliRunner().invoke(cli, ["verify", str(forger.write(tmp_path / "old.tsb"))])
+    assert done.exit_code == 0, done.output
+    assert f"SUPPORTED     holds (EXPIRED: the evidence expired on {until})" in done.output
+
+
 def test_an_expired_waiver_is_said_beside_the_verdict_that_it_carries(tmp_path: Path) -> None:
     scope = {k: v for k, v in SUPPORTED["claims.0.scope"].items() if k != "data"}
     waiver = {"rule": "TS-R3c", "owner": "us", "reason": "later", "expires": "2030-01-01"}
@@ -685,6 +708,19 @@ def test_a_receipt_that_names_the_plan_covers_it(form: str, bare: Path) -> None:
     [check] = [check for check in found.checks if check.name == "receipt tag"]
     assert check.status is Status.PASS
     assert "signature was not checked" in check.says
+
+
+def test_a_receipt_that_is_given_does_not_take_the_place_of_one_in_the_bundle(
+    tmp_path: Path,
+) -> None:
+    run, receipt = made_run(tmp_path), tmp_path / "plan.tag"
+    receipt.write_bytes(b"something else")
+    bundle = bundled(tmp_path, run, receipts=[receipt])
+    found = verified(bundle, receipts={"plan.tag": verified(bundle).plan_sha256.encode()})
+    assert [check.status.value for check in found.checks if check.name == "receipt plan.tag"] == [
+        "FAIL",
+        "PASS",
+    ]
 
 
 def test_a_receipt_in_the_bundle_that_covers_something_else_fails(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def command(bundle: Path, receipts: tuple[Path, ...], as_json: bool, accept_waiv
     from threatspec.cli._streams import unread_is_no_failure
     from threatspec.reports.bundle import open_bundle, verify_bundle
 
-    more = {path.name: _read(path) for path in receipts}
+    more = {_name(path, receipts): _read(path) for path in receipts}
     with open_bundle(bundle) as opened:
         found = verify_bundle(opened, receipts=more)
     with unread_is_no_failure():
@@ -51,6 +51,11 @@ def command(bundle: Path, receipts: tuple[Path, ...], as_json: bool, accept_waiv
         else:
             _print(found)
     return int(found.exit_code(accept_waivers=accept_waivers))
+
+
+def _name(path: Path, others: tuple[Path, ...]) -> str:
+    """The last part of the path where that tells the files apart."""
+    return path.name if sum(other.name == path.name for other in others) == 1 else str(path)
 
 
 def _read(path: Path) -> bytes:

@@ -14,7 +14,7 @@ _HOW = "`openssl ts -verify -data plan.json -in FILE` for a time stamp, `git tag
 
 def receipt_checks(matter: Matter, more: Mapping[str, bytes]) -> Iterator[Check]:
     """Whether each file names the plan. Whoever signed it is not looked at."""
-    for name, data in {**matter.bundle.receipts, **more}.items():
+    for name, data in (*matter.bundle.receipts.items(), *more.items()):
         covers = _covers(data, matter.bundle.plan_sha256)
         fault = f"it does not hold the sha256 of plan.json ({matter.bundle.plan_sha256})"
         text = f"it covers this plan; its signature was not checked, which {_HOW} does"
