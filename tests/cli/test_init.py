@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -94,6 +95,15 @@ def test_check_prints_problems_as_data(folder: Path, verb: Verb) -> None:
     assert found["schema"] == "threatspec/check/v2"
     first = next(p for p in found["problems"] if p["code"] == "TS-UNKNOWN-FIELD")
     assert (first["file"], first["line"], first["column"]) == ("x.yaml", 2, 1)
+
+
+def test_a_plan_can_be_written_down_before_it_is_run(
+    ran: Path, verb: Verb, tmp_path: Path
+) -> None:
+    said = verb("plan", ran / "claims" / "first.yaml", "--out", tmp_path / "plan.json")
+    written = (tmp_path / "plan.json").read_bytes()
+    assert written == (ran / "runs" / "first" / "plan.json").read_bytes()
+    assert hashlib.sha256(written).hexdigest() in said.err
 
 
 def test_show_as_data(ran: Path, verb: Verb) -> None:

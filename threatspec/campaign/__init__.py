@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from threatspec.campaign._compile import check_spec, compile_plan
     from threatspec.campaign._design import ClaimCheck, check_design
     from threatspec.campaign._digests import check_code, source_digest
+    from threatspec.campaign._expand import Expanded, expand
     from threatspec.campaign._forecast import (
         ClaimForecast,
         Forecast,
@@ -20,17 +21,21 @@ if TYPE_CHECKING:
         require_decidable,
     )
     from threatspec.campaign._resolve import attack_cards
+    from threatspec.campaign._seeds import replicate_seeds
 
 __all__ = [
     "ClaimCheck",
     "ClaimForecast",
+    "Expanded",
     "Forecast",
     "attack_cards",
     "check_code",
     "check_design",
     "check_spec",
     "compile_plan",
+    "expand",
     "forecast",
+    "replicate_seeds",
     "require_decidable",
     "source_digest",
 ]
@@ -41,7 +46,9 @@ __getattr__ = lazy(
         "_compile": ("check_spec", "compile_plan"),
         "_design": ("ClaimCheck", "check_design"),
         "_digests": ("check_code", "source_digest"),
+        "_expand": ("Expanded", "expand"),
         "_forecast": ("ClaimForecast", "Forecast", "forecast", "require_decidable"),
         "_resolve": ("attack_cards",),
+        "_seeds": ("replicate_seeds",),
     },
 )

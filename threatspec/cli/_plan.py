@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -22,15 +23,21 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the plan, as a run would, for somebody to give a receipt of it.",
+)
 @exhaustive_option
 @json_option
-def command(file: Path, exhaustive: bool, as_json: bool) -> int:
+def command(file: Path, out: Path | None, exhaustive: bool, as_json: bool) -> int:
     """Show what FILE would run and what it could decide. Nothing is run.
 
     Fails if a claim could be neither supported nor refuted, whatever the outcome.
 
     \b
     threatspec plan claims/quickstart.yaml
+    threatspec plan claims/quickstart.yaml --out plan.json
     """
     from threatspec import api
     from threatspec.campaign import forecast, require_decidable
@@ -45,6 +52,10 @@ def command(file: Path, exhaustive: bool, as_json: bool) -> int:
         else:
             _print(plan, found)
     require_decidable(plan)  # last: what was printed shows why
+    if out is not None:
+        out.write_text(plan.text, encoding="utf-8")
+        digest = hashlib.sha256(plan.text.encode()).hexdigest()
+        click.echo(f"plan: {out}, sha256 {digest}", err=True)
     return 0
 
 

@@ -296,7 +296,7 @@ def _fresh(folder: Path, plan: Plan) -> sqlite3.Connection:
             [(t.id, t.kind, t.model_dump_json()) for t in plan.trials.values()],
         )
     temporary = folder / "plan.json.tmp"
-    temporary.write_text(plan.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
+    temporary.write_text(plan.text, encoding="utf-8")
     temporary.replace(folder / "plan.json")  # last: its presence says that the ledger is complete
     return db
 

@@ -234,6 +234,11 @@ class Plan(Model):
         return len(part.items), part.units
 
     @property
+    def text(self) -> str:
+        """What `plan.json` holds: receipts are over its bytes."""
+        return self.model_dump_json(by_alias=True, indent=1)
+
+    @property
     def id(self) -> str:
         """Derived from everything in the plan but the file's name."""
         return content_id("plan", self.model_dump(mode="json", exclude={"spec_file"}))

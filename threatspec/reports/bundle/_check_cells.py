@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from threatspec.campaign._expand import Expanded
-from threatspec.campaign._seeds import replicate_seeds
+from threatspec.campaign import Expanded, replicate_seeds
 from threatspec.records import (
     UNTOUCHED,
     Arm,

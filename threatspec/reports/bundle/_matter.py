@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from threatspec.attacks import ATTACKS, Attack
-from threatspec.campaign._expand import Expanded, expand
+from threatspec.campaign import Expanded, expand
 from threatspec.errors import ThreatspecError
 from threatspec.measures import JUDGES, Benchmark, Judge, benchmark
 from threatspec.records import (
