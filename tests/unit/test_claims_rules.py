@@ -531,3 +531,14 @@ def test_kinds_of_rules_do_what_they_say() -> None:
 def test_a_cell_over_budget_beside_others_breaks_no_rule_of_the_claim() -> None:
     found = answer({"lora": [HELD, replace(HELD, state=OVER)]})
     assert (found.verdict, open_rules(found)) == (Verdict.INCONCLUSIVE, ())
+
+
+def test_what_one_attack_shows_needs_no_waiver() -> None:
+    claim = {"for": "some", "holds": "asr >= 0.5", "waivers": waived("TS-R1"),
+             "scope": unscoped("replicates")}  # fmt: skip
+    evidence = campaign({"lora": [BROKEN] * 3}, untouched={"defended": Got(asr=1)}, **claim)
+    found = said(evidence)
+    assert found.verdict is Verdict.SUPPORTED
+    assert [one.rule for one in found.rules if one.answer == "waived"] == ["TS-R1"]
+    assert found.waived == ()
+    assert exit_code(decide(evidence)) is ExitCode.OK

@@ -213,8 +213,8 @@ class ClaimVerdict(Model):
     @property
     def waived(self) -> tuple[RuleReading, ...]:
         """Rules that are waived, where that is why the claim is supported."""
-        if self.verdict is not Verdict.SUPPORTED:
-            return ()
+        if self.verdict is not Verdict.SUPPORTED or self.witness is not None:
+            return ()  # what one attack shows (`for: some`) needs no rule of sufficiency
         return tuple(one for one in self.rules if one.answer == "waived")
 
 
