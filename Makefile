@@ -27,8 +27,13 @@ demo-llm: $(VENV)/.run  ## Fetch a real chat model and run claims/smollm2-person
 	$(BIN)/threatspec models fetch smollm2
 	$(BIN)/threatspec run claims/smollm2-persona.yaml --html runs/smollm2-persona/report.html
 
+# Campaigns and browsers use all cores by themselves; everything else is shared out.
+TOGETHER := tests/browser tests/campaign
+APART := $(filter-out $(TOGETHER) tests/llm tests/support tests/extension_package,$(patsubst %/,%,$(wildcard tests/*/)))
+
 test: $(VENV)/.dev  ## All tests but those of the real chat model
-	$(BIN)/pytest -m 'not llm'
+	$(BIN)/pytest -m 'not llm' $(TOGETHER)
+	$(BIN)/pytest -m 'not llm' -n 2 --dist loadfile $(APART)
 
 test-llm: $(VENV)/.dev  ## The reduced campaign on the real chat model
 	$(BIN)/threatspec models fetch smollm2

@@ -331,7 +331,7 @@ GUARDS: tuple[Guard, ...] = (
     _edit("_tally.Tally.p_above", "if self.error is not None:", "if False:",
           "a judge that omits", "a judge that cries wolf"),
     _edit("_counts._tally", "unknown=units - yes - no", "unknown=0", "rows without a mark"),
-    _edit("_evidence.Reader._letters", ".ljust(\n        size, ABSENT\n    )", "",
+    _edit("_evidence.Reader._letters", ".ljust(self._ends[name][units], ABSENT)", "",
           "rows without a mark"),
     _guard("_evidence.Reader._overspent", "spent more than the budget"),
     _edit("_bounds._compare", "alpha / max(1, len(tallies))", "alpha",

@@ -16,7 +16,15 @@ from threatspec.errors import Problem, SpecErrors
 from threatspec.loading import LoadedSpec, load_spec
 from threatspec.records import Execution, Plan
 
-ABSENT = object()
+
+class _Absent:
+    """Stands in names of tests, which must be equal in every process."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT = _Absent()
 """Value of a place that is to be removed."""
 
 TUNER: dict[str, Any] = {
