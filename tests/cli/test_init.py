@@ -97,9 +97,7 @@ def test_check_prints_problems_as_data(folder: Path, verb: Verb) -> None:
     assert (first["file"], first["line"], first["column"]) == ("x.yaml", 2, 1)
 
 
-def test_a_plan_can_be_written_down_before_it_is_run(
-    ran: Path, verb: Verb, tmp_path: Path
-) -> None:
+def test_a_plan_can_be_written_down_before_it_is_run(ran: Path, verb: Verb, tmp_path: Path) -> None:
     said = verb("plan", ran / "claims" / "first.yaml", "--out", tmp_path / "plan.json")
     written = (tmp_path / "plan.json").read_bytes()
     assert written == (ran / "runs" / "first" / "plan.json").read_bytes()
