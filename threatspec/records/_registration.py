@@ -46,12 +46,18 @@ def _digest(plan: Plan, name: str) -> str:
 
 
 def register(place: Path, plan: Plan) -> dict[str, int]:
-    """Enter a campaign in the register of `place`; how often each of its claims is there now."""
+    """Enter a campaign in the register of `place`; how often each of its claims is there now.
+
+    Nothing where the register cannot be read or written: a campaign does not fail for its counter.
+    """
     digests = claim_digests(plan)
-    known = [digest for entry in _entries(place / REGISTER) for digest in entry]
     line = {"schema": _SCHEMA, "plan": plan.id, "claims": digests}
-    with (place / REGISTER).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, sort_keys=True) + "\n")
+    try:
+        known = [digest for entry in _entries(place / REGISTER) for digest in entry]
+        with (place / REGISTER).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, sort_keys=True) + "\n")
+    except OSError:
+        return {}
     return {name: known.count(digest) + 1 for name, digest in digests.items()}
 
 
