@@ -104,7 +104,6 @@ def test_worked_examples(apply: Operator, result: Interval) -> None:
 def test_a_point_holds_one_number(value: float) -> None:
     point = Interval.point(value)
     assert (point.lower, point.upper) == (value, value)
-    assert not point.straddles_zero
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -123,14 +122,6 @@ def test_the_whole_line_stays_the_whole_line(apply: Operator) -> None:
     for other in (Interval(0.0, 0.0), Interval(1.0, 2.0), LINE):
         assert apply(LINE, other) == LINE
     assert apply(Interval(1.0, 2.0), LINE) == LINE
-
-
-@pytest.mark.parametrize(
-    ("lower", "upper", "straddles"),
-    [(-1, 1, True), (0, 1, False), (-1, 0, False), (0, 0, False), (1, 2, False), (-2, -1, False)],
-)
-def test_straddles_zero_only_with_both_signs(lower: int, upper: int, straddles: bool) -> None:
-    assert Interval(lower, upper).straddles_zero is straddles
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,6 @@ class Interval:
         """The interval that holds one number."""
         return _hull(value)
 
-    @property
-    def straddles_zero(self) -> bool:
-        """Whether numbers of both signs lie inside."""
-        return self.lower < 0 < self.upper
-
     def __add__(self, other: Interval) -> Interval:
         return _hull(self.lower + other.lower, self.upper + other.upper)
 
