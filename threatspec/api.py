@@ -12,7 +12,7 @@ from threatspec.records import Execution, Ledger, Plan
 
 if TYPE_CHECKING:
     from threatspec.claims import CampaignVerdict, Evidence
-    from threatspec.runners import LocalProfile, Observer
+    from threatspec.runners import Observer, Profile
 
 __all__ = [
     "Outcome",
@@ -61,7 +61,7 @@ def run(
     spec: LoadedSpec | str | Path,
     *,
     out: str | Path | None = None,
-    runner: str | LocalProfile = "local",
+    runner: str | Profile = "local",
     observer: Observer | None = None,
     execution: Execution | None = None,
 ) -> Outcome:
@@ -84,7 +84,7 @@ def run(
 
 
 def resume(
-    folder: str | Path, *, runner: str | LocalProfile = "local", observer: Observer | None = None
+    folder: str | Path, *, runner: str | Profile = "local", observer: Observer | None = None
 ) -> Outcome:
     """Go on with the campaign in `folder`; nothing that has a result runs again.
 
@@ -129,14 +129,14 @@ def _answered(ledger: Ledger) -> date | None:
     return datetime.fromtimestamp(finished[-1]["at"], UTC).date() if finished else None
 
 
-def _profile(runner: str | LocalProfile) -> LocalProfile:
+def _profile(runner: str | Profile) -> Profile:
     from threatspec.runners import load_profile
 
     return load_profile(runner) if isinstance(runner, str) else runner
 
 
 def _finish(
-    ledger: Ledger, spec_folder: Path, profile: LocalProfile, observer: Observer | None
+    ledger: Ledger, spec_folder: Path, profile: Profile, observer: Observer | None
 ) -> Outcome:
     from threatspec.claims import decide
     from threatspec.runners import run_local

@@ -124,12 +124,23 @@ CODES: dict[str, str] = {
     "TS-RECORDS": "recorded data cannot be read",
     "TS-RUN-LOCKED": "another process is writing to the results folder",
     "TS-RUN-OTHER-PLAN": "the results folder belongs to another plan",
+    "TS-RUNNER-ADDRESS": "a Ray cluster does not answer",
+    "TS-RUNNER-AUTH": "a Ray cluster asks for a token",
+    "TS-RUNNER-LOST": "the Ray cluster was lost during the run",
+    "TS-RUNNER-RESOURCES": "a Ray cluster lacks what the profile asks for",
+    "TS-RUNNER-VERSION": "Ray or Python differ between this machine and the cluster",
     "TS-SCHEMA-STALE": "a JSON Schema of the language is not up to date",
+    "TS-SPEND-LIMIT": "the run stopped before spending more than it may",
+    "TS-STORAGE": "the storage of a profile cannot be read or written",
+    "TS-SUBMISSION": "no such submission, or one that already runs",
     "TS-TRIAL-ERROR": "a trial failed",
     "TS-TRIAL-TIMEOUT": "a trial ran longer than allowed",
     "TS-UNKNOWN-CELL": "a cell or prompt that the campaign does not have",
+    "TS-UPLOAD-LIMIT": "a submission is larger than the cluster takes",
+    "TS-UPLOAD-SECRET": "a submission would carry a secret",
     "TS-USAGE": "the command line is wrong",
     "TS-WORKER-LOST": "a worker process ended without an answer",
+    "TS-WORKER-MEMORY": "a worker was ended because its machine ran out of memory",
 }
 """Every code with its one-line meaning; order is the order of ``docs/errors.md``."""
 

@@ -6,14 +6,25 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import create_model
 
 from threatspec import api, schema
 from threatspec.attacks import ATTACKS
 from threatspec.measures import JUDGES, Item
-from threatspec.runners import LocalProfile
+from threatspec.runners import LocalProfile, RayProfile
 
 DOC = (Path(__file__).parents[2] / "docs" / "language.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^#+ (.+)$\n((?:(?!^#+ ).*\n)*)", DOC, flags=re.MULTILINE))
+
+
+def _beside(model: type[schema.Model], known: type[schema.Model]) -> type[schema.Model]:
+    """The fields that `model` has beyond those of `known`."""
+    own = {
+        n: (f.annotation, f) for n, f in model.model_fields.items() if n not in known.model_fields
+    }
+    return create_model("Beside", __base__=schema.Model, **own)
+
+
 FIELDS: dict[str, type[schema.Model]] = {
     "The file": schema.Spec,
     "Subject": schema.Subject,
@@ -38,6 +49,7 @@ FIELDS: dict[str, type[schema.Model]] = {
     "Attack cards": schema.AttackCard,
     "Descriptions": schema.DescriptionCard,
     "Runner profiles": LocalProfile,
+    "Ray profiles": _beside(RayProfile, LocalProfile),
 }
 NOT_EVALUATED: dict[str, type[schema.Model]] = {
     "subject": schema.Subject,

@@ -6,6 +6,7 @@ from threatspec.loading._model import load_model
 from threatspec.loading._notes import notes
 from threatspec.loading._spec import LoadedSpec, load_spec, model_problems
 from threatspec.loading._workspace import WORKSPACE_FILE, find_workspace, load_workspace
+from threatspec.loading._yaml import read_document
 
 __all__ = [
     "WORKSPACE_FILE",
@@ -19,4 +20,5 @@ __all__ = [
     "load_workspace",
     "model_problems",
     "notes",
+    "read_document",
 ]

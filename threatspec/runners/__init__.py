@@ -2,6 +2,15 @@
 
 from threatspec.runners._graph import TrialGraph
 from threatspec.runners._local import Observer, run_local
-from threatspec.runners._profile import LocalProfile, load_profile
+from threatspec.runners._profile import LocalProfile, Profile, RayProfile, Resources, load_profile
 
-__all__ = ["LocalProfile", "Observer", "TrialGraph", "load_profile", "run_local"]
+__all__ = [
+    "LocalProfile",
+    "Observer",
+    "Profile",
+    "RayProfile",
+    "Resources",
+    "TrialGraph",
+    "load_profile",
+    "run_local",
+]

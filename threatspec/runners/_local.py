@@ -22,7 +22,7 @@ from threatspec.records import (
 from threatspec.runners._graph import TrialGraph
 from threatspec.runners._inputs import check_inputs
 from threatspec.runners._process import Answer, Worker
-from threatspec.runners._profile import LocalProfile
+from threatspec.runners._profile import Profile
 from threatspec.runners._stopper import Stopper
 
 __all__ = ["Observer", "run_local"]
@@ -44,7 +44,7 @@ class _Silent:
 def run_local(
     ledger: Ledger,
     spec_folder: Path,
-    profile: LocalProfile,
+    profile: Profile,
     observer: Observer | None = None,
 ) -> None:
     """Run every trial of the ledger's plan that has no result yet and that a claim still needs.
@@ -101,7 +101,7 @@ class _Driver:
         graph: TrialGraph,
         reading: _Reading,
         spec_folder: Path,
-        profile: LocalProfile,
+        profile: Profile,
         observer: Observer | None,
     ) -> None:
         self.ledger = ledger
