@@ -1,0 +1,83 @@
+"""Results as a driver keeps them: what the open work and running verdicts read, and no more.
+
+A hundred thousand finished trials must fit beside the plan. Rows, replies and curves are in the
+ledger; results that are alike but for their trial are kept once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+from threatspec.records import Realised, Replies, Spend, TrialResult, TrialStatus
+
+__all__ = ["KeptResults"]
+
+_Key = tuple[TrialStatus, str, str, Spend, Replies]
+
+
+class KeptResults(Mapping[str, TrialResult]):
+    """Results of trials by id, without what nobody reads while a campaign runs.
+
+    They have no rows, generations and seconds. Of a training run the curves have their lengths,
+    and the learning rate says only whether it was ever above 0.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, TrialResult] = {}
+        self._shared: dict[_Key, TrialResult] = {}
+
+    def enter(self, trial: str, result: TrialResult) -> None:
+        """Keep the result of `trial`."""
+        self._found[trial] = self._kept(
+            TrialResult(
+                trial="",
+                status=result.status,
+                spend=result.spend.model_copy(update={"seconds": 0.0}),
+                realised=tuple(_brief(run) for run in result.realised),
+                tamper=result.tamper,
+                replies=result.replies,
+                code=result.code,
+                message=result.message,
+            )
+        )
+
+    def forget_tamper(self, trial: str) -> None:
+        """Nobody mounts what an attack has made any more."""
+        bare = self._found[trial].model_copy(update={"tamper": None})
+        self._found[trial] = self._kept(bare)
+
+    def _kept(self, result: TrialResult) -> TrialResult:
+        if result.tamper is not None or result.realised:
+            return result
+        key = (result.status, result.code, result.message, result.spend, result.replies)
+        return self._shared.setdefault(key, result)
+
+    def __getitem__(self, trial: str) -> TrialResult:
+        return self._found[trial].model_copy(update={"trial": trial})
+
+    def __contains__(self, trial: object) -> bool:
+        return trial in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def _brief(run: Realised) -> Realised:
+    """What liveness asks of a run; `any(lr)`, lengths and numbers answer as before."""
+    return run.model_copy(
+        update={
+            "lr": _flat(len(run.lr), float(any(run.lr))),
+            "loss": _flat(len(run.loss), 0.0),
+            "loss_tokens": _flat(len(run.loss_tokens), 0),
+            "grad_norm": _flat(len(run.grad_norm), 0.0),
+        }
+    )
+
+
+@cache
+def _flat(steps: int, value: float) -> tuple[float, ...]:
+    return (value,) * steps
