@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
@@ -161,10 +161,11 @@ class Reader:
 
     def looks(self, cell: Cell) -> tuple[CellEvidence, ...]:
         """The cell as it stands at each of its looks."""
-        most = max((len(trials) for trials in cell.measures.values()), default=1)
-        return tuple(self._at(cell, look) for look in range(1, most + 1))
+        replies = enumerate(self._replies(cell), 1)
+        return tuple(replace(self.at(cell, look), replies=found) for look, found in replies)
 
-    def _at(self, cell: Cell, look: int) -> CellEvidence:
+    def at(self, cell: Cell, look: int) -> CellEvidence:
+        """The cell as it stands at a look, without what its replies look like."""
         attack = self.results.get(cell.attack) if cell.attack else None
         read = {name: trials[:look] for name, trials in cell.measures.items()}
         state, code, message = self._state(cell, read)
@@ -178,8 +179,12 @@ class Reader:
             code=code,
             message=message,
             marks=marks,
-            replies=self._replies(read),
         )
+
+    def state(self, cell: Cell, look: int) -> CellState:
+        """What became of the cell as far as it is read at a look."""
+        read = {name: trials[:look] for name, trials in cell.measures.items()}
+        return self._state(cell, read)[0]
 
     def _tallies(self, cell: Cell, name: str, marks: bytes) -> Iterator[tuple[str, Tally]]:
         sequential = len(cell.measures[name]) > 1
@@ -202,15 +207,16 @@ class Reader:
         ends, looks = self._ends[name], self.plan.measures[name].looks
         return ABSENT * (ends[looks[look]] - ends[looks[look - 1] if look else 0])
 
-    def _replies(self, read: Mapping[str, tuple[str, ...]]) -> Replies:
-        asked = dict.fromkeys(t for trials in read.values() for t in self._asked(trials))
-        found = [self.results[trial].replies for trial in asked if trial in self.results]
-        return Replies(
-            asked=sum(one.asked for one in found),
-            empty=sum(one.empty for one in found),
-            repeating=sum(one.repeating for one in found),
-            distinct=sum(one.distinct for one in found),
-        )
+    def _replies(self, cell: Cell) -> Iterator[Replies]:
+        """What its replies look like, look by look."""
+        total, counted = Replies(), set[str]()
+        for look in range(_looks(cell)):
+            judged = tuple(t for trials in cell.measures.values() for t in trials[look : look + 1])
+            for trial in dict.fromkeys(self._asked(judged)):
+                if trial not in counted and trial in self.results:
+                    total += self.results[trial].replies
+                counted.add(trial)
+            yield total
 
     def _asked(self, trials: tuple[str, ...]) -> list[str]:
         planned = self.plan.trials
@@ -243,6 +249,10 @@ class Reader:
             else:
                 self._fine.add(trial)
         return (CellState.NOT_RUN if missing else CellState.DONE), "", ""
+
+
+def _looks(cell: Cell) -> int:
+    return max((len(trials) for trials in cell.measures.values()), default=1)
 
 
 def _ends(measure: PlannedMeasure) -> tuple[int, ...]:

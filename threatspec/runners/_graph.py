@@ -47,7 +47,7 @@ class TrialGraph:
     def _begin(self, results: Mapping[str, TrialResult]) -> None:
         for trial in self.plan.trials.values():
             if trial.id in results:
-                self.results.enter(trial.id, results[trial.id])
+                self.results.enter(trial, results[trial.id])
             else:
                 self._open[trial.id] = trial
         for trial in self._open.values():
@@ -138,7 +138,7 @@ class TrialGraph:
         trial = self.plan.trials[result.trial]
         self._stop(trial.id)
         self._unwanted.discard(trial.id)
-        self.results.enter(trial.id, result)
+        self.results.enter(trial, result)
         if result.status is not TrialStatus.DONE:
             self._drop_readers(trial.id)
         self._leave(trial)
@@ -199,9 +199,3 @@ class TrialGraph:
         if self.plan.trials[name].kind is TrialKind.ATTACK:
             self._unread += self.results[name].artefacts
             self.results.forget_tamper(name)
-
-    def unread(self) -> Iterable[str]:  # until the driver calls take_unread
-        return ()
-
-    def needed(self) -> Iterable[str]:  # until the driver calls take_unread
-        return ()

@@ -7,9 +7,17 @@ ledger; results that are alike but for their trial are kept once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import lru_cache
 
-from threatspec.records import Realised, Replies, Spend, TrialResult, TrialStatus
+from threatspec.records import (
+    Realised,
+    Replies,
+    Spend,
+    Trial,
+    TrialKind,
+    TrialResult,
+    TrialStatus,
+)
 
 __all__ = ["KeptResults"]
 
@@ -19,21 +27,22 @@ _Key = tuple[TrialStatus, str, str, Spend, Replies]
 class KeptResults(Mapping[str, TrialResult]):
     """Results of trials by id, without what nobody reads while a campaign runs.
 
-    They have no rows, generations and seconds. Of a training run the curves have their lengths,
-    and the learning rate says only whether it was ever above 0.
+    They have no rows, generations and seconds, and spend only where it is charged. Of a training
+    run the curves have their lengths, and the learning rate says only whether it was ever above 0.
     """
 
     def __init__(self) -> None:
         self._found: dict[str, TrialResult] = {}
         self._shared: dict[_Key, TrialResult] = {}
 
-    def enter(self, trial: str, result: TrialResult) -> None:
+    def enter(self, trial: Trial, result: TrialResult) -> None:
         """Keep the result of `trial`."""
-        self._found[trial] = self._kept(
+        charged = trial.kind is TrialKind.ATTACK
+        self._found[trial.id] = self._kept(
             TrialResult(
                 trial="",
                 status=result.status,
-                spend=result.spend.model_copy(update={"seconds": 0.0}),
+                spend=result.spend.model_copy(update={"seconds": 0.0}) if charged else Spend(),
                 realised=tuple(_brief(run) for run in result.realised),
                 tamper=result.tamper,
                 replies=result.replies,
@@ -78,6 +87,6 @@ def _brief(run: Realised) -> Realised:
     )
 
 
-@cache
+@lru_cache(maxsize=1024, typed=True)  # 0 and 0.0 are not the same number of tokens
 def _flat(steps: int, value: float) -> tuple[float, ...]:
     return (value,) * steps
