@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -151,11 +153,18 @@ class View(Counts):
         return self.alpha / self._family(cell, arm)
 
     def _family(self, cell: CellEvidence, arm: Arm) -> int:
-        names = dict.fromkeys(self.planned.attacked.get(arm, ()))
         if arm is Arm.DEFENDED:
-            return len(self.procedures) if self.some else len(names)
-        cells, own = self.evidence.plan.cells, cell.cell.procedure
-        return sum(cells[name].procedure == own for name in names)
+            return len(self.procedures) if self.some else self._sizes[arm].total()
+        return self._sizes[arm][cell.cell.procedure]
+
+    @cached_property
+    def _sizes(self) -> Mapping[Arm, Counter[str]]:
+        """Attacked cells of each arm by procedure: a runner asks after every trial."""
+        cells = self.evidence.plan.cells
+        return {
+            arm: Counter(cells[name].procedure for name in dict.fromkeys(names))
+            for arm, names in self.planned.attacked.items()
+        }
 
     @property
     def some(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from threatspec.records import Spend, Trial
 from threatspec.runners._graph import TrialGraph
+from threatspec.runners._verdicts import RunningVerdicts
 
 __all__ = ["Observer", "RunState", "WorkerState"]
 
@@ -42,11 +43,18 @@ class RunState:
     """Of all finished trials, earlier runs included."""
     busy_s: float = 0.0
     """Worker time of all attempts that ended, earlier runs included."""
+    verdicts: RunningVerdicts = field(default_factory=RunningVerdicts)
+    """What claims would be answered now."""
 
     @property
     def running(self) -> list[WorkerState]:
         """Workers that are at a trial."""
         return [worker for worker in self.workers.values() if worker.trial is not None]
+
+    @property
+    def done(self) -> int:
+        """Trials that are neither open nor running; one that runs twice is one."""
+        return self.graph.finished - len({w.trial.id for w in self.running if w.trial})
 
 
 class Observer(Protocol):
