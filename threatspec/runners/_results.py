@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from math import fsum
 
 from threatspec.records import (
     Realised,
@@ -27,8 +28,7 @@ _Key = tuple[TrialStatus, str, str, Spend, Replies]
 class KeptResults(Mapping[str, TrialResult]):
     """Results of trials by id, without what nobody reads while a campaign runs.
 
-    They have no rows, generations and seconds, and spend only where it is charged. Of a training
-    run the curves have their lengths, and the learning rate says only whether it was ever above 0.
+    They have no rows, generations and seconds, spend only where it is charged, and no curves.
     """
 
     def __init__(self) -> None:
@@ -76,13 +76,14 @@ class KeptResults(Mapping[str, TrialResult]):
 
 
 def _brief(run: Realised) -> Realised:
-    """What liveness asks of a run; `any(lr)`, lengths and numbers answer as before."""
+    """What verdicts ask of a run: its numbers, the lengths of its curves, and whether they differ
+    from those of another run."""
     return run.model_copy(
         update={
             "lr": _flat(len(run.lr), float(any(run.lr))),
             "loss": _flat(len(run.loss), 0.0),
             "loss_tokens": _flat(len(run.loss_tokens), 0),
-            "grad_norm": _flat(len(run.grad_norm), 0.0),
+            "grad_norm": (fsum((*run.loss, *run.grad_norm)),),
         }
     )
 
