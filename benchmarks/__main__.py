@@ -13,6 +13,7 @@ BENCHMARKS = (
     "report",
     "sequential",
     "million_rows",
+    "driver_overhead",
     "error_rates",
 )
 
