@@ -10,6 +10,7 @@ from threatspec.schema import Model
 __all__ = [
     "Generation",
     "Outcome",
+    "Phases",
     "Realised",
     "Replies",
     "Row",
@@ -60,6 +61,27 @@ class Spend(Model):
             flops=self.flops + other.flops,
             seconds=self.seconds + other.seconds,
         )
+
+
+class Phases(Model):
+    """Seconds of a trial by what was done; the rest of `Spend.seconds` is everything else."""
+
+    load: float = 0.0
+    """Loading the subject; 0 where it was resident."""
+    mount: float = 0.0
+    """Changing its weights, and giving them back."""
+    train: float = 0.0
+    generate: float = 0.0
+    judge: float = 0.0
+
+    def __add__(self, other: Phases) -> Phases:
+        names = type(self).model_fields
+        return Phases(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+    @property
+    def total(self) -> float:
+        """All that is accounted for."""
+        return self.load + self.mount + self.train + self.generate + self.judge
 
 
 class Realised(Model):
@@ -142,6 +164,8 @@ class TrialResult(Model):
     status: TrialStatus
     spend: Spend = Spend()
     """What the work took; for an attack this is what is charged."""
+    phases: Phases = Phases()
+    """Where the time went."""
     realised: tuple[Realised, ...] = ()
     """One record per training run of the attack."""
     tamper: dict[str, Any] | None = None

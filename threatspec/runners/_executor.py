@@ -9,6 +9,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from threatspec.records import (
     TrialResult,
     TrialStatus,
 )
+from threatspec.runners._stopwatch import Stopwatch
 from threatspec.schema import Serving
 from threatspec.subjects import Request, Tamper, tampers_from_data, tampers_to_data
 from threatspec.training import BudgetExceeded, Meter, TrainingPolicy, TrainingRow
@@ -41,16 +43,28 @@ class Executor:
     """Runs trials of one campaign.
 
     Args:
-        folder: the results folder (artefacts are kept there).
+        store: where tampered weights are kept.
         spec_folder: where relative files of the spec are looked for.
         execution: threads and micro-batches, fixed by the plan.
         resident: how many subjects stay loaded.
+        device: where they are loaded; `auto` is a GPU if there is one.
+        device_map: how a subject is laid over several GPUs.
     """
 
     def __init__(
-        self, folder: Path, spec_folder: Path, execution: Execution, resident: int = 3
+        self,
+        store: ArtefactStore,
+        spec_folder: Path,
+        execution: Execution,
+        *,
+        resident: int = 3,
+        device: str = "auto",
+        device_map: str | None = None,
     ) -> None:
-        self.store = ArtefactStore(folder / "artefacts")
+        self.store = store
+        self._watch = Stopwatch()
+        self._device = device
+        self._device_map = device_map
         self.spec_folder = spec_folder
         self.execution = execution
         self._resident = resident
@@ -59,6 +73,7 @@ class Executor:
     def run(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
         """Do the work of `trial`; failures are results, never exceptions."""
         started = time.perf_counter()
+        self._watch = Stopwatch()
         try:
             result = self._work(trial, inputs)
         except BudgetExceeded as error:
@@ -70,7 +85,10 @@ class Executor:
             result = _failed(trial, TrialStatus.ERROR, *_classify(error))
         seconds = round(time.perf_counter() - started, 4)
         return result.model_copy(
-            update={"spend": result.spend.model_copy(update={"seconds": seconds})}
+            update={
+                "spend": result.spend.model_copy(update={"seconds": seconds}),
+                "phases": self._watch.phases,
+            }
         )
 
     def _work(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
@@ -89,9 +107,14 @@ class Executor:
 
             while len(self._subjects) >= self._resident:
                 self._subjects.popitem(last=False)
-            self._subjects[ref] = ResidentSubject.load(
-                ref, self.spec_folder, threads=self.execution.threads
-            )
+            with self._watch.phase("load"):
+                self._subjects[ref] = ResidentSubject.load(
+                    ref,
+                    self.spec_folder,
+                    threads=self.execution.threads,
+                    device=self._device,
+                    device_map=self._device_map,
+                )
         self._subjects.move_to_end(ref)
         return self._subjects[ref]
 
@@ -117,13 +140,13 @@ class Executor:
         from threatspec.training._resident import ResidentTrainer
 
         subject = self.subject(trial.subject)
-        store = ArtefactStore(self.store.folder, owner=trial.id)
-        trainer = ResidentTrainer(subject, store)
+        trainer = ResidentTrainer(subject, self.store.owned(trial.id))
         steps = attack.run(self._context(trial, subject), config)
         try:
             ask = next(steps)
             while True:
-                [answer] = trainer.train([ask], TrainingPolicy(), meter)
+                with self._watch.phase("train"):
+                    [answer] = trainer.train([ask], TrainingPolicy(), meter)
                 realised.append(answer.realised)
                 ask = steps.send(answer)
         except StopIteration as stop:
@@ -147,8 +170,15 @@ class Executor:
         tampers = _tampers(trial, inputs)
         serving = served(tampers, Serving.model_validate(trial.work["serving"], strict=False))
         requests = [encoded(tampers, _request(item)) for item in self._asked(trial)]
-        with mount(subject, tampers, self.store):
-            replies = subject.generate(requests, serving, micro_batch=self.execution.micro_batch)
+        with ExitStack() as mounted:
+            with self._watch.phase("mount"):
+                mounted.enter_context(mount(subject, tampers, self.store))
+            with self._watch.phase("generate"):
+                replies = subject.generate(
+                    requests, serving, micro_batch=self.execution.micro_batch
+                )
+            with self._watch.phase("mount"):
+                mounted.close()
         replies = [g.model_copy(update={"reply": decoded(tampers, g.reply)}) for g in replies]
         return TrialResult(
             trial=trial.id,
@@ -175,7 +205,9 @@ class Executor:
         generations = inputs[trial.needs[0]].generations
         answered = [g for g in generations if g.outcome is None]
         shown = [Response(items[g.item], g.span(trial.work["span"])) for g in answered]
-        judged = dict(zip((g.item for g in answered), judge.score(shown, config), strict=True))
+        with self._watch.phase("judge"):
+            scores = judge.score(shown, config)
+        judged = dict(zip((g.item for g in answered), scores, strict=True))
         rows = tuple(
             Row(
                 item=g.item,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from threatspec.errors import ThreatspecError
 from threatspec.subjects._locate import locate
 
 if TYPE_CHECKING:
@@ -13,10 +14,34 @@ if TYPE_CHECKING:
 __all__ = ["load_model", "specimen_model"]
 
 
-def load_model(ref: str, folder: Path = Path()) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model in float32 and its tokenizer. Raises ThreatspecError TS-MODEL-MISSING."""
-    place = locate(ref, folder)
-    return _specimen(place) if ref.startswith("specimen:") else _folder(place)
+def load_model(
+    ref: str, folder: Path = Path(), *, device: str = "auto", device_map: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in float32 and its tokenizer; a specimen is too small for a `device_map`.
+
+    Raises ThreatspecError TS-MODEL-MISSING, TS-RUNNER-RESOURCES for a device that is not there.
+    """
+    place, chosen = locate(ref, folder), _device(device)
+    if ref.startswith("specimen:"):
+        model, tokenizer = _specimen(place)
+        return model.to(chosen), tokenizer
+    model, tokenizer = _folder(place, device_map)
+    return model if device_map else model.to(chosen), tokenizer
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    there = {"cpu", *(["mps"] if torch.backends.mps.is_available() else [])}
+    there |= {"cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))}
+    if not torch.cuda.is_available():
+        there.discard("cuda")
+    if wanted not in there:
+        text = f"device {wanted} must be one of {', '.join(sorted(there))}; change `device` in the "
+        raise ThreatspecError("TS-RUNNER-RESOURCES", f"{text}runner profile")
+    return wanted
 
 
 def specimen_model() -> PreTrainedModel:
@@ -44,7 +69,9 @@ def _specimen(weights: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model, build_tokenizer()
 
 
-def _folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _folder(
+    folder: Path, device_map: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -54,6 +81,7 @@ def _folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
+        **({"device_map": device_map} if device_map else {}),
     )
     # How replies are decoded is the serving's to say, not the folder's generation_config.json.
     model.generation_config = GenerationConfig()

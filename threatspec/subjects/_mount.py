@@ -50,7 +50,7 @@ def swapped(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> Iterato
     own = {name: parameters[name].data for name in tensors}
     try:
         for name, tensor in tensors.items():
-            parameters[name].data = tensor.to(own[name].dtype)
+            parameters[name].data = tensor.to(own[name])
         yield
     finally:
         for name, tensor in own.items():

@@ -39,15 +39,31 @@ class ResidentSubject:
         self.tokenizer = tokenizer
 
     @classmethod
-    def load(cls, ref: str, folder: Path = Path(), *, threads: int = 1) -> ResidentSubject:
+    def load(
+        cls,
+        ref: str,
+        folder: Path = Path(),
+        *,
+        threads: int = 1,
+        device: str = "auto",
+        device_map: str | None = None,
+    ) -> ResidentSubject:
         """Load model `ref`; `path:` is relative to `folder`.
 
-        Raises ThreatspecError TS-MODEL-MISSING or TS-MODEL-DIGEST.
+        `device` `auto` is a GPU if there is one; `device_map` lays a model over all of them.
+
+        Raises ThreatspecError TS-MODEL-MISSING, TS-MODEL-DIGEST or TS-RUNNER-RESOURCES.
         """
         torch.set_num_threads(threads)
         card = describe(ref, folder)
-        model, tokenizer = load_model(ref, folder)
+        model, tokenizer = load_model(ref, folder, device=device, device_map=device_map)
         return cls(card, model.eval(), tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids are wanted."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     def end(self) -> int:
@@ -124,6 +140,7 @@ class ResidentSubject:
             "temperature": None, "top_p": None, "top_k": None,
             "eos_token_id": self.end, "pad_token_id": self._pad,
         }  # fmt: skip
+        ids, mask = ids.to(self.device), mask.to(self.device)
         out = self.model.generate(input_ids=ids, attention_mask=mask, **settings)
         return [row[width:].tolist() for row in out]
 

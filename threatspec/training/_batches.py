@@ -37,6 +37,11 @@ class Batch:
     positions: torch.Tensor
     """Index of the token within the answer, -1 outside."""
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        tensors = (self.ids, self.mask, self.weights, self.positions)
+        return Batch(*(tensor.to(device) for tensor in tensors))
+
     @property
     def tokens(self) -> int:
         """Tokens that go through the model, padding included."""

@@ -205,7 +205,9 @@ def adapter_config(lora: Lora) -> dict[str, Any]:
 
 def _loss(model: nn.Module, batch: Batch, policy: TrainingPolicy) -> torch.Tensor:
     """Weighted mean of the token losses: sum of weight x loss over sum of weights, nats."""
-    logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+    seen = batch.to(next(model.parameters()).device)
+    logits = model(input_ids=seen.ids, attention_mask=seen.mask, use_cache=False).logits
+    batch = batch.to(logits.device)  # a model that is laid over devices ends on another one
     predicted, wanted = logits[:, :-1], batch.ids[:, 1:]
     weights, positions = batch.weights[:, 1:], batch.positions[:, 1:]
     token_loss = nn.functional.cross_entropy(
