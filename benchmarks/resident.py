@@ -40,11 +40,11 @@ print(json.dumps(cell_seconds(Path(sys.argv[1]), int(sys.argv[2]))))
 def cell_seconds(folder: Path, cells: int) -> list[float]:
     """Seconds of each of `cells` attacked cells on one executor."""
     from threatspec.campaign import compile_plan
-    from threatspec.records import TrialResult
+    from threatspec.records import ArtefactStore, TrialResult
     from threatspec.runners._executor import Executor
 
     plan = compile_plan(load_spec(folder / "spec.yaml"))
-    executor = Executor(folder, folder, plan.execution)
+    executor = Executor(ArtefactStore(folder / "artefacts"), folder, plan.execution)
     results: dict[str, TrialResult] = {}
     seconds = []
     attacked = [cell for cell in plan.cells.values() if cell.attack]

@@ -12,7 +12,7 @@ from threatspec.records import Execution, Ledger, Plan
 
 if TYPE_CHECKING:
     from threatspec.claims import CampaignVerdict, Evidence
-    from threatspec.runners import Observer, Profile
+    from threatspec.runners import Observer, Profile, SpendLimit
 
 __all__ = [
     "Outcome",
@@ -64,27 +64,34 @@ def run(
     runner: str | Profile = "local",
     observer: Observer | None = None,
     execution: Execution | None = None,
+    limit: SpendLimit | None = None,
 ) -> Outcome:
     """Run a spec's campaign in `out` (default `runs/<file stem>`), or go on with it there.
 
     Raises SpecErrors for what is wrong with the spec, ThreatspecError TS-UNDECIDABLE if no outcome
     could decide a claim, and ThreatspecError for what goes wrong while running; a failed trial is a
-    result, not an exception.
+    result, not an exception. With `limit` it stops before spending more (TS-SPEND-LIMIT).
     """
     from threatspec.campaign import require_decidable
+    from threatspec.runners import recover
 
     profile = _profile(runner)
     loaded = _loaded(spec)
     frozen = plan(loaded, execution=execution)
     require_decidable(frozen)
     folder = Path(out) if out is not None else default_out(loaded.path)
+    recover(profile, frozen.id, folder)
     with Ledger.create(folder, frozen) as ledger:
         ledger.event("spec-folder", path=str(loaded.folder.resolve()))
-        return _finish(ledger, loaded.folder.resolve(), profile, observer)
+        return _finish(ledger, loaded.folder.resolve(), profile, observer, limit)
 
 
 def resume(
-    folder: str | Path, *, runner: str | Profile = "local", observer: Observer | None = None
+    folder: str | Path,
+    *,
+    runner: str | Profile = "local",
+    observer: Observer | None = None,
+    limit: SpendLimit | None = None,
 ) -> Outcome:
     """Go on with the campaign in `folder`; nothing that has a result runs again.
 
@@ -98,7 +105,7 @@ def resume(
             check_code(ledger.plan)
         places = ledger.events("spec-folder")
         spec_folder = Path(places[-1]["path"]) if places else Path.cwd()
-        return _finish(ledger, spec_folder, profile, observer)
+        return _finish(ledger, spec_folder, profile, observer, limit)
 
 
 def evidence(folder: str | Path) -> Evidence:
@@ -136,12 +143,16 @@ def _profile(runner: str | Profile) -> Profile:
 
 
 def _finish(
-    ledger: Ledger, spec_folder: Path, profile: Profile, observer: Observer | None
+    ledger: Ledger,
+    spec_folder: Path,
+    profile: Profile,
+    observer: Observer | None,
+    limit: SpendLimit | None,
 ) -> Outcome:
     from threatspec.claims import decide
-    from threatspec.runners import run_local
+    from threatspec.runners import run_campaign
 
-    run_local(ledger, spec_folder, profile, observer)
+    run_campaign(ledger, spec_folder, profile, observer, limit)
     found = _evidence(ledger)
     return Outcome(ledger.folder, found, decide(found))
 

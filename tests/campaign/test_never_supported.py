@@ -19,7 +19,7 @@ from threatspec.attacks import ATTACKS
 from threatspec.campaign import _compile
 from threatspec.claims import ClaimVerdict, Truth, exit_code
 from threatspec.measures import JUDGES, benchmark
-from threatspec.records import Arm, Attempt, Execution, Ledger, Plan, Stream
+from threatspec.records import Arm, ArtefactStore, Attempt, Execution, Ledger, Plan, Stream
 from threatspec.registry import Registry
 from threatspec.runners import LocalProfile
 from threatspec.runners._executor import Executor
@@ -376,7 +376,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 def run_here(folder: Path, plan: Plan) -> None:
     """Run every trial in this process, which has torch already."""
     executor, graph, last = (
-        Executor(folder, folder.parent, plan.execution),
+        Executor(ArtefactStore(folder / "artefacts"), folder.parent, plan.execution),
         TrialGraph(plan, {}),
         None,
     )

@@ -79,7 +79,7 @@ def measured(out: Path) -> dict[str, Any]:
     """All that a campaign measured, without wall-clock times."""
     with Ledger.open(out) as ledger:
         results = {
-            trial: result.model_dump(mode="json", exclude={"spend": {"seconds"}})
+            trial: result.model_dump(mode="json", exclude={"spend": {"seconds"}, "phases": True})
             for trial, result in sorted(ledger.results().items())
         }
         replies = {trial: ledger.generations(trial) for trial in results}
@@ -93,5 +93,5 @@ def answered(out: Path) -> Any:
 
 def _without_seconds(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_seconds(v) for k, v in value.items() if k != "seconds"}
+        return {k: _without_seconds(v) for k, v in value.items() if k not in {"seconds", "phases"}}
     return [_without_seconds(v) for v in value] if isinstance(value, list) else value

@@ -18,7 +18,7 @@ from threatspec.campaign._digests import component_digest
 from threatspec.errors import ThreatspecError
 from threatspec.measures import JUDGES
 from threatspec.registry import Origin, Registry
-from threatspec.runners._process import _search_path
+from threatspec.runners._process import search_path
 from threatspec.safeguards import SAFEGUARDS
 
 GROUP = "threatspec.attacks"
@@ -240,7 +240,7 @@ def test_built_in_components_are_digested_one_by_one() -> None:
 
 
 def threatspec(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(site), _search_path()])
+    path = os.pathsep.join([str(site), search_path()])
     return subprocess.run(
         [sys.executable, "-P", "-m", "threatspec", *arguments],
         env={**os.environ, "PYTHONPATH": path},

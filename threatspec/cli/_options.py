@@ -15,6 +15,7 @@ __all__ = [
     "file_options",
     "html_option",
     "json_option",
+    "limit_options",
     "runner_option",
     "summary_option",
 ]
@@ -63,6 +64,23 @@ runner_option: Decorator = click.option(
     shell_complete=_profile_names,
     help="Name of a runner profile (runners/NAME.yaml) or path of one [default: local].",
 )
+_max_hours: Decorator = click.option(
+    "--max-hours",
+    type=click.FloatRange(min=0),
+    help="Start no trial once workers have worked so many hours, earlier runs included.",
+)
+_max_usd: Decorator = click.option(
+    "--max-usd",
+    type=click.FloatRange(min=0),
+    help="Start no trial once so much is spent, at the profile's price_per_hour.",
+)
+
+
+def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What a run may spend."""
+    return _max_hours(_max_usd(command))
+
+
 exit_zero_option: Decorator = click.option(
     "--exit-zero", is_flag=True, help="End with 0 whatever the verdicts are (errors excepted)."
 )

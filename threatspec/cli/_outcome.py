@@ -29,9 +29,6 @@ from threatspec.reports import (
 
 __all__ = ["announce", "finish", "terminal"]
 
-_FLOPS_PER_CORE = 20e9
-"""Assumed floating-point operations per second of one core (float32 training on a common server
-CPU); good for the order of magnitude, which is all that is said."""
 _REAL = ("gguf:", "hf:", "path:")
 """Subjects whose campaigns take long enough to be worth a warning."""
 
@@ -120,7 +117,7 @@ def _time(plan: Plan, flops: float, runner: str) -> list[tuple[str, str]]:
         return []
     from threatspec.runners import load_profile
 
-    cores = load_profile(runner).workers * plan.execution.threads
-    seconds = flops / (_FLOPS_PER_CORE * cores)
-    rate = f"{_FLOPS_PER_CORE / 1e9:g} GFLOP/s on each of {cores} cores"
+    profile = load_profile(runner)
+    seconds = profile.hours(flops) * 3600 / profile.workers
+    rate = f"{profile.flops_per_second / 1e9:g} GFLOP/s on each of {profile.workers} workers"
     return [("time", f"roughly {time_words(seconds)} of training at {rate}, and reading on top")]

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from threatspec.cli._options import exhaustive_option, json_option
+from threatspec.cli._options import exhaustive_option, json_option, runner_option
 
 if TYPE_CHECKING:
     from threatspec.campaign import ClaimForecast, Forecast
     from threatspec.records import Plan, PlannedClaim
+    from threatspec.runners import Profile
 
 __all__ = ["command"]
 
@@ -28,9 +29,12 @@ __all__ = ["command"]
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the plan, as a run would, for somebody to give a receipt of it.",
 )
+@runner_option
 @exhaustive_option
 @json_option
-def command(file: Path, out: Path | None, exhaustive: bool, as_json: bool) -> int:
+def command(
+    file: Path, out: Path | None, runner: str | None, exhaustive: bool, as_json: bool
+) -> int:
     """Show what FILE would run and what it could decide. Nothing is run.
 
     Fails if a claim could be neither supported nor refuted, whatever the outcome.
@@ -41,16 +45,19 @@ def command(file: Path, out: Path | None, exhaustive: bool, as_json: bool) -> in
     """
     from threatspec import api
     from threatspec.campaign import forecast, require_decidable
+    from threatspec.cli._settings import settings
     from threatspec.cli._streams import unread_is_no_failure
     from threatspec.records import Execution
+    from threatspec.runners import load_profile
 
+    profile = load_profile(settings(file, runner=runner).runner)
     plan = api.plan(file, execution=Execution(exhaustive=exhaustive))
     found = forecast(plan)
     with unread_is_no_failure():
         if as_json:
-            click.echo(json.dumps(_data(plan, found), indent=1))
+            click.echo(json.dumps(_data(plan, found, profile), indent=1))
         else:
-            _print(plan, found)
+            _print(plan, found, profile)
     require_decidable(plan)  # last: what was printed shows why
     if out is not None:
         out.write_text(plan.text, encoding="utf-8")
@@ -59,13 +66,17 @@ def command(file: Path, out: Path | None, exhaustive: bool, as_json: bool) -> in
     return 0
 
 
-def _data(plan: Plan, found: Forecast) -> dict[str, Any]:
+def _data(plan: Plan, found: Forecast, profile: Profile) -> dict[str, Any]:
+    hours = profile.hours(found.spend.flops)
+    usd = profile.usd(hours)
     return {
         "schema": "threatspec/forecast/v1",
         "plan": plan.id,
         "cells": found.cells,
         "trials": found.trials,
         "spend": found.spend.model_dump(mode="json"),
+        "worker_hours": hours,
+        **({} if usd is None else {"usd": usd}),
         "claims": [
             {**asdict(claim), "units": dict(claim.units),
              "predicted": claim.predicted.model_dump(mode="json")}
@@ -74,7 +85,7 @@ def _data(plan: Plan, found: Forecast) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _print(plan: Plan, found: Forecast) -> None:
+def _print(plan: Plan, found: Forecast, profile: Profile) -> None:
     from rich.text import Text
 
     from threatspec.cli._outcome import terminal
@@ -86,7 +97,21 @@ def _print(plan: Plan, found: Forecast) -> None:
         print_facts(console, _facts(plan, planned, claim))
         console.print()
     size = f"{found.cells} cells, {found.trials} trials"
-    print_facts(console, [("in all", f"{size}, {spend_words(found.spend)} predicted")])
+    total = f"{size}, {spend_words(found.spend)} predicted for the attacks"
+    print_facts(console, [("in all", total), *_money(found, profile)])
+
+
+def _money(found: Forecast, profile: Profile) -> Iterator[tuple[str, str]]:
+    """Training only, which is what can be predicted without running anything."""
+    from threatspec.reports import time_words
+
+    hours = profile.hours(found.spend.flops)
+    if not hours:
+        return
+    usd = profile.usd(hours)
+    price = "" if usd is None else f", {usd:.2f} USD at {profile.price_per_hour:g} USD an hour"
+    rate = f"{profile.flops_per_second:.3g} FLOP/s a worker"
+    yield "worker time", f"{time_words(hours * 3600)} of training at {rate}{price}"
 
 
 def _facts(plan: Plan, planned: PlannedClaim, claim: ClaimForecast) -> Iterator[tuple[str, str]]:

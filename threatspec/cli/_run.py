@@ -12,6 +12,7 @@ from threatspec.cli._options import (
     exit_zero_option,
     html_option,
     json_option,
+    limit_options,
     runner_option,
 )
 
@@ -26,6 +27,7 @@ __all__ = ["command"]
     help="Results folder [default: runs/<file stem>].",
 )
 @runner_option
+@limit_options
 @exhaustive_option
 @html_option
 @json_option
@@ -35,6 +37,8 @@ def command(
     file: Path,
     out: Path | None,
     runner: str | None,
+    max_hours: float | None,
+    max_usd: float | None,
     exhaustive: bool,
     html: Path | None,
     as_json: bool,
@@ -57,13 +61,21 @@ def command(
     from threatspec.cli._progress import observer
     from threatspec.cli._settings import settings
     from threatspec.records import Execution
+    from threatspec.runners import SpendLimit
 
     require_one_output({"html": html} if html else {}, as_json)
     chosen = settings(file, out=out, runner=runner)
     spec = load(file)
     how = Execution(exhaustive=exhaustive)
     announce(spec, as_json, out=chosen.out, runner=chosen.runner, execution=how)
-    outcome = run(spec, out=chosen.out, runner=chosen.runner, observer=observer(), execution=how)
+    outcome = run(
+        spec,
+        out=chosen.out,
+        runner=chosen.runner,
+        observer=observer(),
+        execution=how,
+        limit=SpendLimit(hours=max_hours, usd=max_usd),
+    )
     return finish(
         outcome, html=html, as_json=as_json, exit_zero=exit_zero, accept_waivers=accept_waivers
     )

@@ -30,9 +30,11 @@ from threatspec.records._plan import (
     TrialKind,
 )
 from threatspec.records._registration import REGISTER, Registration, claim_digests, register
+from threatspec.records._restore import restore
 from threatspec.records._results import (
     Generation,
     Outcome,
+    Phases,
     Realised,
     Replies,
     Row,
@@ -40,6 +42,8 @@ from threatspec.records._results import (
     TrialResult,
     TrialStatus,
 )
+from threatspec.records._shipping import Shipper
+from threatspec.records._storage import Storage, campaign_storage
 
 __all__ = [
     "ABSENT",
@@ -61,6 +65,7 @@ __all__ = [
     "Outcome",
     "Overlap",
     "Pair",
+    "Phases",
     "Plan",
     "PlannedClaim",
     "PlannedMeasure",
@@ -70,7 +75,9 @@ __all__ = [
     "Registration",
     "Replies",
     "Row",
+    "Shipper",
     "Spend",
+    "Storage",
     "Stratum",
     "Stream",
     "Trial",
@@ -78,10 +85,12 @@ __all__ = [
     "TrialResult",
     "TrialStatus",
     "audit",
+    "campaign_storage",
     "claim_digests",
     "consensus",
     "items_by_trial",
     "marks_of_results",
     "register",
+    "restore",
     "strata",
 ]

@@ -1,87 +1,100 @@
-"""Artefacts: tensors under content-derived names, written to a temporary name and renamed."""
+"""Artefacts: tensors under content-derived names, written whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threatspec.errors import ThreatspecError
-from threatspec.records._disk import disk_full, says_full
+from threatspec.records._storage import Storage
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["ArtefactStore"]
 
+_KEPT_BYTES = 512 * 2**20
+"""Of artefacts that were fetched from a URL: one is mounted again and again."""
+
 
 class ArtefactStore:
-    """A folder of safetensors files called `art-<16 hex digits of owner's and content's sha256>`.
+    """Safetensors files called `art-<16 hex digits of owner's and content's sha256>`.
 
     The owner (a trial) is part of the name: what one trial's readers no longer need may be removed
     while another trial that made equal tensors still needs its own.
+
+    Args:
+        place: a folder, or storage that several machines share.
+        owner: the trial that saves.
     """
 
-    def __init__(self, folder: Path, owner: str = "") -> None:
-        self.folder = folder
+    def __init__(self, place: Path | Storage, owner: str = "") -> None:
+        self.place = place if isinstance(place, Storage) else Storage(place)
         self.owner = owner
+        self._fetched: OrderedDict[str, bytes] = OrderedDict()
+
+    def owned(self, owner: str) -> ArtefactStore:
+        """The same files, for what `owner` saves."""
+        return ArtefactStore(self.place, owner)
 
     def save(self, tensors: Mapping[str, Tensor]) -> str:
         """Write tensors and return the artefact's name; equal tensors of one owner share it.
 
-        Raises ThreatspecError TS-DISK-FULL if there is no room.
+        Raises ThreatspecError TS-DISK-FULL if there is no room, TS-STORAGE.
         """
         from safetensors.torch import save
 
-        data = save({name: tensors[name].detach().contiguous() for name in sorted(tensors)})
+        kept = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+        data = save(kept)
         name = f"art-{hashlib.sha256(self.owner.encode() + data).hexdigest()[:16]}"
-        if not self._path(name).exists():
-            self._write(name, data)
+        if name not in self:
+            self.place.write(_file(name), data)
         return name
 
     def load(self, name: str) -> dict[str, Tensor]:
         """The tensors of artefact `name`. Raises ThreatspecError TS-RECORDS if it is not there."""
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError
+        from safetensors.torch import load, load_file
 
-        self.require(name)
-        return load_file(self._path(name))
+        try:
+            if self.place.path is not None:
+                self.require(name)
+                return load_file(self.place.path / _file(name))
+            return load(self._bytes(name))
+        except SafetensorError as error:
+            text = f"artefact {name} in {self.place.url} cannot be read: {error}; "
+            raise ThreatspecError("TS-RECORDS", f"{text}run again with another --out") from None
+
+    def _bytes(self, name: str) -> bytes:
+        if name not in self._fetched:
+            self.require(name)
+            self._fetched[name] = self.place.read(_file(name))
+        self._fetched.move_to_end(name)
+        while len(self._fetched) > 1 and sum(map(len, self._fetched.values())) > _KEPT_BYTES:
+            self._fetched.popitem(last=False)
+        return self._fetched[name]
 
     def require(self, name: str) -> None:
         """Raises ThreatspecError TS-RECORDS if artefact `name` is not there."""
         if name not in self:
-            text = f"artefact {name} must be in {self.folder}, but is not; "
+            text = f"artefact {name} must be in {self.place.url}, but is not; "
             text += "put it back, or run again with another --out"
             raise ThreatspecError("TS-RECORDS", text)
 
     def __contains__(self, name: str) -> bool:
-        return self._path(name).exists()
+        return _file(name) in self.place
 
     def remove(self, name: str) -> None:
         """Delete artefact `name`, if it is there."""
-        self._path(name).unlink(missing_ok=True)
+        self.place.remove(_file(name))
 
     def remove_all(self) -> None:
         """Delete the folder with everything in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.place.remove_all()
 
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.safetensors"
 
-    def _write(self, name: str, data: bytes) -> None:
-        temporary = ""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as file:
-                temporary = file.name
-                file.write(data)
-            os.replace(temporary, self._path(name))
-        except OSError as error:
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)
-            if says_full(error):
-                raise disk_full() from error
-            raise
+def _file(name: str) -> str:
+    return f"{name}.safetensors"

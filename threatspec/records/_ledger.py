@@ -11,7 +11,7 @@ import fcntl
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -27,8 +27,7 @@ __all__ = ["Attempt", "Ledger"]
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE cells (id TEXT PRIMARY KEY, json TEXT NOT NULL);
-CREATE TABLE trials (id TEXT PRIMARY KEY, kind TEXT NOT NULL, json TEXT NOT NULL);
+CREATE TABLE trials (id TEXT PRIMARY KEY, kind TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE attempts (n INTEGER PRIMARY KEY, trial TEXT NOT NULL, worker TEXT NOT NULL,
     started REAL NOT NULL, ended REAL NOT NULL, status TEXT NOT NULL, final INTEGER NOT NULL,
     code TEXT NOT NULL, message TEXT NOT NULL);
@@ -40,7 +39,8 @@ CREATE TABLE generations (trial TEXT NOT NULL, item TEXT NOT NULL, prompt TEXT N
 CREATE TABLE events (n INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL,
     detail TEXT NOT NULL);
 """
-_FORMAT = "threatspec/ledger/v2"
+_ATTEMPT = ("trial", "worker", "started", "ended", "status", "final", "code", "message")
+_FORMAT = "threatspec/ledger/v3"
 
 
 class Attempt:
@@ -70,15 +70,25 @@ class Ledger:
         Raises ThreatspecError TS-RUN-OTHER-PLAN if the folder belongs to another plan and
         TS-RUN-LOCKED if another process is writing to it.
         """
+        begun = (folder / "plan.json").exists()
+        ledger = cls.rebuild(folder, plan)
+        if not begun:
+            runs = register(folder.resolve().parent, plan)
+            ledger.event("frozen", plan=plan.id, claims=claim_digests(plan), runs=runs)
+        return ledger
+
+    @classmethod
+    def rebuild(cls, folder: Path, plan: Plan) -> Ledger:
+        """The ledger of a plan that was begun elsewhere, to be filled by `restored`.
+
+        Raises ThreatspecError TS-RUN-OTHER-PLAN and TS-RUN-LOCKED.
+        """
         with _disk():
             folder.mkdir(parents=True, exist_ok=True)
         lock = _lock(folder)
         with _released_on_error(lock), _disk():
             if not (folder / "plan.json").exists():
-                fresh = cls(folder, _fresh(folder, plan), plan, lock)
-                runs = register(folder.resolve().parent, plan)
-                fresh.event("frozen", plan=plan.id, claims=claim_digests(plan), runs=runs)
-                return fresh
+                return cls(folder, _fresh(folder, plan), plan, lock)
             found = _read_plan(folder)
             if found.id != plan.id:
                 raise _other_plan(folder, plan, found)
@@ -134,7 +144,7 @@ class Ledger:
                 self._insert(result)
 
     def _insert(self, result: TrialResult) -> None:
-        head = result.model_dump_json(exclude={"rows", "generations"})
+        head = result.model_dump_json(exclude={"rows", "generations"}, exclude_defaults=True)
         self._db.execute("INSERT INTO results VALUES (?,?)", (result.trial, head))
         self._db.executemany(
             "INSERT INTO rows VALUES (?,?,?,?,?)",
@@ -175,6 +185,33 @@ class Ledger:
         with self._readable():
             found = self._db.execute("SELECT trial, json FROM results ORDER BY rowid")
             return {trial: TrialResult.model_validate_json(text) for trial, text in found}
+
+    def restored(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Take over what segments carry (`Shipper`), as it was; what is there already is left."""
+        with _disk(), self._db:
+            for entry in entries:
+                if "attempt" in entry:
+                    self._restore_attempt(entry)
+                else:
+                    event = entry["event"]
+                    self._db.execute(
+                        "INSERT OR IGNORE INTO events VALUES (?,?,?,?)",
+                        (entry["n"], event["at"], event["kind"], event["detail"]),
+                    )
+
+    def _restore_attempt(self, entry: Mapping[str, Any]) -> None:
+        attempt = entry["attempt"]
+        new = self._db.execute(
+            "INSERT OR IGNORE INTO attempts VALUES (?,?,?,?,?,?,?,?,?)",
+            (entry["n"], *(attempt[name] for name in _ATTEMPT)),
+        ).rowcount
+        if new and "result" in entry:
+            trial = attempt["trial"]
+            self._db.execute("INSERT INTO results VALUES (?,?)", (trial, entry["result"]))
+            for table, size in (("rows", 5), ("generations", 6)):
+                marks = ",".join("?" * size)
+                found = ((trial, *values) for values in entry[table])
+                self._db.executemany(f"INSERT INTO {table} VALUES ({marks})", found)
 
     def rows(self, trial: str) -> tuple[Row, ...]:
         """Rows of one judging trial, in the order in which they were read."""
@@ -228,10 +265,9 @@ class Ledger:
 
     def attempts(self) -> list[dict[str, Any]]:
         """Every attempt, oldest first."""
-        names = ("trial", "worker", "started", "ended", "status", "final", "code", "message")
-        query = f"SELECT {', '.join(names)} FROM attempts ORDER BY n"
+        query = f"SELECT {', '.join(_ATTEMPT)} FROM attempts ORDER BY n"
         with self._readable():
-            return [dict(zip(names, values, strict=True)) for values in self._db.execute(query)]
+            return [dict(zip(_ATTEMPT, values, strict=True)) for values in self._db.execute(query)]
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -290,19 +326,12 @@ def _fresh(folder: Path, plan: Plan) -> sqlite3.Connection:
     with db:
         meta = {"schema": _FORMAT, "plan": plan.id}
         db.executemany("INSERT INTO meta VALUES (?,?)", meta.items())
-        db.executemany("INSERT INTO cells VALUES (?,?)", _dumped(list(plan.cells.values())))
-        db.executemany(
-            "INSERT INTO trials VALUES (?,?,?)",
-            [(t.id, t.kind, t.model_dump_json()) for t in plan.trials.values()],
-        )
+        kinds = ((trial.id, trial.kind) for trial in plan.trials.values())
+        db.executemany("INSERT INTO trials VALUES (?,?)", kinds)
     temporary = folder / "plan.json.tmp"
     temporary.write_text(plan.text, encoding="utf-8")
     temporary.replace(folder / "plan.json")  # last: its presence says that the ledger is complete
     return db
-
-
-def _dumped(models: Sequence[Any]) -> Iterator[tuple[str, str]]:
-    return ((model.id, model.model_dump_json()) for model in models)
 
 
 def _connect(path: Path, writable: bool) -> sqlite3.Connection:

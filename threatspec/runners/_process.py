@@ -1,76 +1,53 @@
-"""One worker process as its driver sees it."""
+"""One worker process on this machine, as its driver sees it."""
 
 from __future__ import annotations
 
-import json
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from threatspec.records import Execution, Trial, TrialResult
+from threatspec.records import Trial, TrialResult
+from threatspec.runners._pool import Answer, Loss, Place
+from threatspec.runners._work import Errand, task
 
-__all__ = ["Answer", "Worker"]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a worker sent: a result, or None when its process ended."""
-
-    worker: str
-    generation: int
-    result: TrialResult | None
+__all__ = ["Process", "search_path"]
 
 
-class Worker:
-    """Starts `python -m threatspec.runners._worker`, sends trials, restarts it when it is lost.
+class Process:
+    """Starts `python -m threatspec.runners._worker` and sends it trials; a `pool.Worker`."""
 
-    Answers arrive in `answers`. A process that is replaced cannot answer any more: its generation
-    number no longer matches.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        folder: Path,
-        spec_folder: Path,
-        execution: Execution,
-        answers: queue.Queue[Answer],
-    ) -> None:
+    def __init__(self, name: str, errand: Errand, answers: queue.Queue[Answer]) -> None:
         self.name = name
         self.generation = 0
-        self.running: Trial | None = None
-        self.last: Trial | None = None
-        self.started_at = 0.0
-        self._hello = json.dumps(
-            {"folder": str(folder), "spec_folder": str(spec_folder),
-             "execution": execution.model_dump(mode="json")}
-        )  # fmt: skip
-        self._log = folder / f"{name}.log"
+        self._errand = errand
+        self._log = Path(errand.folder) / f"{name}.log"
         self._answers = answers
         self._process: subprocess.Popen[str] | None = None
 
-    def send(self, trial: Trial, inputs: list[TrialResult]) -> None:
-        """Give the process a trial; it must have none."""
-        task = {"trial": trial.model_dump_json(), "inputs": [i.model_dump_json() for i in inputs]}
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        self.running = self.last = trial
-        self._write(json.dumps(task))
+    @property
+    def ready(self) -> bool:
+        """What is sent to a process that is still starting waits in its pipe."""
+        return True
 
-    def done(self) -> None:
-        """The answer of the running trial was taken."""
-        self.running = None
+    def start(self) -> None:
+        """A process is started by its first trial: small campaigns need few."""
+
+    def send(self, trial: Trial, inputs: Sequence[TrialResult]) -> None:
+        """Give the process a trial; it must have none."""
+        if self._process is None or self._process.poll() is not None:
+            self._begin()
+        self._write(task(trial, inputs))
 
     def kill(self) -> None:
         """End the process at once; what it was doing is lost."""
         self.generation += 1
-        self.running = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -79,13 +56,12 @@ class Worker:
                     self._process.stdin.close()
             self._process = None
 
-    def _start(self) -> None:
+    def _begin(self) -> None:
         self.generation += 1
-        self.last = None
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "threatspec.runners._worker"],
-                env={**os.environ, "PYTHONPATH": _search_path()},
+                env={**os.environ, "PYTHONPATH": search_path()},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -98,7 +74,9 @@ class Worker:
             target=self._read, args=(self._process.stdout, self.generation), daemon=True
         )
         reader.start()
-        self._write(self._hello)
+        host = socket.gethostname()
+        self._say(self.generation, Place(host=host, pid=self._process.pid, node=host))
+        self._write(self._errand.text)
 
     def _write(self, line: str) -> None:
         assert self._process is not None
@@ -110,15 +88,14 @@ class Worker:
 
     def _read(self, stream: IO[str], generation: int) -> None:
         with stream:
-            self._read_lines(stream, generation)
-        self._answers.put(Answer(self.name, generation, None))
+            for line in stream:
+                self._say(generation, TrialResult.model_validate_json(line))
+        self._say(generation, Loss())
 
-    def _read_lines(self, stream: IO[str], generation: int) -> None:
-        for line in stream:
-            result = TrialResult.model_validate_json(line)
-            self._answers.put(Answer(self.name, generation, result))
+    def _say(self, generation: int, said: Place | TrialResult | Loss) -> None:
+        self._answers.put(Answer(self.name, generation, said))
 
 
-def _search_path() -> str:
+def search_path() -> str:
     """Where this process finds modules and plug-ins; a worker must find the very same."""
     return os.pathsep.join(path or os.getcwd() for path in sys.path)

@@ -42,6 +42,14 @@ class _Profile(Described):
     flops_per_second: float = Field(default=20_000_000_000, gt=0)
     """Assumed rate of one worker, for the times that `plan` prints."""
 
+    def hours(self, flops: float) -> float:
+        """Worker-hours that so many floating-point operations take."""
+        return flops / self.flops_per_second / 3600
+
+    def usd(self, hours: float) -> float | None:
+        """Price of worker-hours; None if the profile has no price."""
+        return None if self.price_per_hour is None else hours * self.price_per_hour
+
 
 class LocalProfile(_Profile):
     """Worker processes on this machine."""

@@ -6,15 +6,12 @@ Whatever else prints in this process goes to standard error, which the runner ke
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
 import time
-from pathlib import Path
 
-from threatspec.records import Execution, Trial, TrialResult
-from threatspec.runners._executor import Executor
+from threatspec.runners._work import Desk, Errand
 
 __all__ = ["main"]
 
@@ -24,18 +21,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
-    hello = json.loads(sys.stdin.readline())
-    executor = Executor(
-        Path(hello["folder"]),
-        Path(hello["spec_folder"]),
-        Execution.model_validate(hello["execution"]),
-    )
+    desk = Desk(Errand.read(sys.stdin.readline()))
     for line in sys.stdin:
-        task = json.loads(line)
-        inputs = [TrialResult.model_validate_json(text) for text in task["inputs"]]
-        trial = Trial.model_validate_json(task["trial"])
-        result = executor.run(trial, {entry.trial: entry for entry in inputs})
-        answers.write(result.model_dump_json() + "\n")
+        answers.write(desk.answer(line) + "\n")
         answers.flush()
 
 

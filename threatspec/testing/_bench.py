@@ -27,7 +27,7 @@ class Bench:
     def __init__(self, folder: Path, subject: str) -> None:
         self.card: SubjectCard = describe(subject, Path())
         self.store = ArtefactStore(folder / "artefacts")
-        self._executor = Executor(folder, Path(), Execution())
+        self._executor = Executor(self.store, Path(), Execution())
 
     @property
     def subject(self) -> ResidentSubject:

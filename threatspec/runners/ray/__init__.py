@@ -1,0 +1,5 @@
+"""Resident workers on a Ray cluster. Ray places and watches them; we say who does what."""
+
+from threatspec.runners.ray._pool import RayPool
+
+__all__ = ["RayPool"]

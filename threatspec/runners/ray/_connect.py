@@ -1,0 +1,154 @@
+"""Joining a Ray cluster, or starting one on this machine."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import socket
+import time
+from typing import Any
+
+from threatspec.errors import ThreatspecError
+from threatspec.runners._process import search_path
+from threatspec.runners._profile import RayProfile
+
+__all__ = ["connect", "require_ray", "token_mode"]
+
+_HOST_PORT = re.compile(r"^(?:ray://)?(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d+)$")
+_OBJECT_STORE = 200 * 2**20
+"""Bytes of a local cluster's object store: results are small and stay there for moments."""
+
+
+def require_ray() -> None:
+    """Raises ThreatspecError TS-MISSING-EXTRA if Ray is not installed."""
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        text = "a runner of kind ray needs Ray, but it is not installed; "
+        text += "pip install 'threatspec-claims[run,ray]'"
+        raise ThreatspecError("TS-MISSING-EXTRA", text) from None
+
+
+def connect(profile: RayProfile, threads: int) -> bool:
+    """Have a connection; True if it was made here and is to be closed again.
+
+    Raises ThreatspecError TS-RUNNER-ADDRESS, TS-RUNNER-VERSION, TS-RUNNER-AUTH.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return False
+    token_mode(profile)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    settings: dict[str, Any] = {
+        "namespace": profile.namespace,
+        "runtime_env": _environment(profile, threads),
+        "logging_level": "ERROR",
+        "log_to_driver": False,
+    }
+    if profile.address == "local":
+        settings |= _local(profile)
+    else:
+        _await_address(profile)
+        settings["address"] = profile.address
+    try:
+        ray.init(**settings)
+    except Exception as error:  # Ray has no common type for what goes wrong here
+        raise _refused(profile, error) from error
+    return True
+
+
+def token_mode(profile: RayProfile) -> None:
+    """Let Ray read its token; a cluster that asks for none is not given one."""
+    if profile.auth == "token":
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def _environment(profile: RayProfile, threads: int) -> dict[str, Any]:
+    given = dict(profile.runtime_env)
+    variables = {"PYTHONPATH": search_path(), "OMP_NUM_THREADS": str(threads)}
+    kept = {
+        k: os.environ[k] for k in ("HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM") if k in os.environ
+    }
+    return {**given, "env_vars": {**variables, **kept, **given.get("env_vars", {})}}
+
+
+def _local(profile: RayProfile) -> dict[str, Any]:
+    """A cluster that just holds the workers of the profile."""
+    needs, workers = profile.resources, profile.workers
+    custom = {name: amount * workers for name, amount in needs.custom.items()}
+    memory = {} if needs.memory_gib is None else {"_memory": int(needs.named["memory"] * workers)}
+    return {
+        "address": "local",
+        "num_cpus": max(1, math.ceil(needs.cpus * workers)),
+        "resources": custom,
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE,
+        **memory,
+    }
+
+
+def _await_address(profile: RayProfile) -> None:
+    """Wait until the head's port takes connections, so that Ray need not find out for minutes."""
+    found = _HOST_PORT.match(profile.address)
+    if found is None:
+        return
+    end = time.monotonic() + profile.wait_s
+    while not _open(found["host"].strip("[]"), int(found["port"])):
+        if time.monotonic() >= end:
+            raise _no_answer(profile, f"waited {profile.wait_s:g} s")
+        time.sleep(0.5)
+
+
+def _open(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def _no_answer(profile: RayProfile, detail: str) -> ThreatspecError:
+    return ThreatspecError(
+        "TS-RUNNER-ADDRESS",
+        f"no Ray cluster answers at {profile.address} ({detail}); "
+        "start one with `ray start --head`, or change `address` in the profile",
+    )
+
+
+def _refused(profile: RayProfile, error: Exception) -> ThreatspecError:
+    text = str(error)
+    if "ersion mismatch" in text:
+        return ThreatspecError("TS-RUNNER-VERSION", _versions(text))
+    if "auth" in text.lower() and "token" in text.lower():
+        return ThreatspecError("TS-RUNNER-AUTH", f"{profile.address}: {_AUTH}")
+    detail = text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
+    return _no_answer(profile, detail)
+
+
+_AUTH = (
+    "the cluster asks for another token; set `auth: token` in the profile and RAY_AUTH_TOKEN or "
+    "RAY_AUTH_TOKEN_PATH in the environment"
+)
+
+
+def _versions(text: str) -> str:
+    there, here = (
+        " on ".join(
+            f"{name} {version}" for name, version in zip(("Ray", "Python"), pair, strict=False)
+        )
+        for pair in _pairs(text)
+    )
+    return f"the cluster runs {there}, but this machine {here}; use the cluster's versions here"
+
+
+def _pairs(text: str) -> tuple[list[str], list[str]]:
+    """Ray's and Python's version of the cluster and of this process, from Ray's message."""
+    import platform
+
+    import ray
+
+    there = re.findall(r"Ray: (\S+)|Python: (\S+)", text)
+    first = [a or b for a, b in there][:2] or ["another version"]
+    return first, [ray.__version__, platform.python_version()]
