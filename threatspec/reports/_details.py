@@ -1,6 +1,6 @@
-"""Details a report shows beyond counts: transcripts, and where two judges disagree.
+"""Details a report shows beyond counts: transcripts, where two judges disagree, and time.
 
-Both need the ledger (replies and rows), so they are collected from it and handed to renderers.
+They need the ledger (replies, rows, attempts), so they are collected from it for renderers.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from threatspec.records import (
     Row,
 )
 from threatspec.reports._predicates import breaking_outcome, own_measure
+from threatspec.reports._timeline import Timeline, timeline_of
 from threatspec.reports._visible import shortened
 
 __all__ = ["Details", "Disagreement", "Transcript", "collect"]
@@ -71,6 +72,8 @@ class Details:
 
     transcripts: tuple[Transcript, ...] = ()
     disagreements: tuple[Disagreement, ...] = ()
+    timeline: Timeline | None = None
+    """Where the time went; nothing before the first trial has ended."""
 
     @cached_property
     def by_cell(self) -> Mapping[str, Sequence[Disagreement]]:
@@ -82,11 +85,12 @@ class Details:
 
 
 def collect(ledger: Ledger, verdict: CampaignVerdict) -> Details:
-    """Transcripts worth reading, and every disagreement of judges."""
+    """Transcripts worth reading, every disagreement of judges, and where the time went."""
     reader = _Reader(ledger)
     found = [t for claim in verdict.claims for t in reader.transcripts(claim)]
     found.sort(key=lambda transcript: transcript.role == "sample")  # the witnesses come first
-    return Details(tuple(_once(found))[:_MOST], tuple(reader.disagreements()))
+    shown = tuple(_once(found))[:_MOST]
+    return Details(shown, tuple(reader.disagreements()), timeline_of(ledger))
 
 
 def _once(found: Sequence[Transcript]) -> Iterator[Transcript]:

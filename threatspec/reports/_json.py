@@ -28,7 +28,7 @@ def report_json(
 def report_data(
     evidence: Evidence, verdict: CampaignVerdict, details: Details | None = None
 ) -> dict[str, Any]:
-    """The whole report as plain data; transcripts and disagreements only if they were collected."""
+    """The whole report as plain data; details only if they were collected."""
     report = build(evidence, verdict, details)
     plan = evidence.plan
     data: dict[str, Any] = {
@@ -43,6 +43,7 @@ def report_data(
     if details is not None:
         data["disagreements"] = [asdict(found) for found in details.disagreements]
         data["transcripts"] = [asdict(transcript) for transcript in details.transcripts]
+        data["timeline"] = details.timeline.data if details.timeline else {}
     return data
 
 

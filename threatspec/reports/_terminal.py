@@ -65,6 +65,8 @@ def render_terminal(
         console.print()
     if full:
         _print(console, f"{words.spend(report.total)} by all attacks together", "spent")
+        if report.details.timeline:
+            _print(console, report.details.timeline.says, "time")
     console.print(_line(report.headline, "bold"))
     if not verdict.complete:
         text = "The campaign is not finished: planned cells have not been run."
