@@ -5,14 +5,15 @@ Everything else is in pyproject.toml.
 
 from __future__ import annotations
 
+import runpy
 import shutil
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-CONTENT = ("attacks", "claims", "reports/templates", "runners")
-FILES = ("constraints.txt", "docs/errors.md")
+ROOT = Path(__file__).parent
+CONTENT = runpy.run_path(str(ROOT / "threatspec" / "resources.py"))["CONTENT"]
 
 
 class BuildWithContent(build_py):
@@ -21,13 +22,13 @@ class BuildWithContent(build_py):
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            for folder in CONTENT:
-                target = Path(self.build_lib) / "threatspec" / "_data" / folder
-                shutil.copytree(folder, target, dirs_exist_ok=True)
-            for file in FILES:
-                target = Path(self.build_lib) / "threatspec" / "_data" / file
+            for name in CONTENT:
+                target = Path(self.build_lib) / "threatspec" / "_data" / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
+                if Path(name).is_dir():
+                    shutil.copytree(name, target, dirs_exist_ok=True)
+                else:
+                    shutil.copyfile(name, target)
 
 
 setup(cmdclass={"build_py": BuildWithContent})

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from threatspec.errors import ThreatspecError
 from threatspec.loading import LoadedSpec, load_spec
 from threatspec.records import Execution, Ledger, Plan
 
@@ -65,12 +66,14 @@ def run(
     observer: Observer | None = None,
     execution: Execution | None = None,
     limit: SpendLimit | None = None,
+    plan_id: str | None = None,
 ) -> Outcome:
     """Run a spec's campaign in `out` (default `runs/<file stem>`), or go on with it there.
 
     Raises SpecErrors for what is wrong with the spec, ThreatspecError TS-UNDECIDABLE if no outcome
     could decide a claim, and ThreatspecError for what goes wrong while running; a failed trial is a
-    result, not an exception. With `limit` it stops before spending more (TS-SPEND-LIMIT).
+    result, not an exception. With `limit` it stops before spending more (TS-SPEND-LIMIT);
+    with `plan_id` it runs no other plan than that one (TS-CODE-CHANGED).
     """
     from threatspec.campaign import require_decidable
     from threatspec.runners import recover
@@ -79,6 +82,7 @@ def run(
     loaded = _loaded(spec)
     frozen = plan(loaded, execution=execution)
     require_decidable(frozen)
+    _require_plan(frozen, plan_id)
     folder = Path(out) if out is not None else default_out(loaded.path)
     recover(profile, frozen.id, folder)
     with Ledger.create(folder, frozen) as ledger:
@@ -128,6 +132,13 @@ def default_out(spec: Path) -> Path:
 
 def _loaded(spec: LoadedSpec | str | Path) -> LoadedSpec:
     return spec if isinstance(spec, LoadedSpec) else load(spec)
+
+
+def _require_plan(found: Plan, wanted: str | None) -> None:
+    if wanted not in {None, found.id}:
+        text = f"{found.spec_file} must compile to {wanted}, but compiles to {found.id} here; the "
+        text += "file, what it names or the program differ from where that plan was made"
+        raise ThreatspecError("TS-CODE-CHANGED", text)
 
 
 def _answered(ledger: Ledger) -> date | None:

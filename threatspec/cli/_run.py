@@ -26,6 +26,7 @@ __all__ = ["command"]
     type=click.Path(path_type=Path, file_okay=False),
     help="Results folder [default: runs/<file stem>].",
 )
+@click.option("--plan", "plan_id", help="Run only if FILE compiles to the plan of this id.")
 @runner_option
 @limit_options
 @exhaustive_option
@@ -36,6 +37,7 @@ __all__ = ["command"]
 def command(
     file: Path,
     out: Path | None,
+    plan_id: str | None,
     runner: str | None,
     max_hours: float | None,
     max_usd: float | None,
@@ -75,6 +77,7 @@ def command(
         observer=observer(),
         execution=how,
         limit=SpendLimit(hours=max_hours, usd=max_usd),
+        plan_id=plan_id,
     )
     return finish(
         outcome, html=html, as_json=as_json, exit_zero=exit_zero, accept_waivers=accept_waivers

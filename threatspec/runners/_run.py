@@ -16,17 +16,13 @@ from threatspec.runners._inputs import check_inputs
 from threatspec.runners._local import LocalPool
 from threatspec.runners._pool import Pool
 from threatspec.runners._profile import Profile, RayProfile
+from threatspec.runners._progress import Observers, ProgressFile
 from threatspec.runners._state import Observer, RunState
 from threatspec.runners._stopper import Stopper
 from threatspec.runners._stopping import SpendLimit, Stopping
 from threatspec.runners._work import Errand
 
 __all__ = ["recover", "run_campaign"]
-
-
-class _Silent:
-    def update(self, state: RunState, *, over: bool) -> None:
-        pass
 
 
 def recover(profile: Profile, plan: str, folder: Path) -> None:
@@ -57,7 +53,10 @@ def run_campaign(
             stopping.look(state)
             if stopping.reason:
                 raise _stopped(ledger, state.graph, stopping.reason)
-            _drive(ledger, spec_folder, profile, state, reading, stopping, observer or _Silent())
+            watching = Observers(
+                ProgressFile(ledger.folder, ledger.plan.id), *([observer] if observer else [])
+            )
+            _drive(ledger, spec_folder, profile, state, reading, stopping, watching)
         if not ledger.events("run-finished"):  # else killed at the last moment
             ledger.event("run-finished")
 

@@ -13,7 +13,7 @@ from threatspec.errors import ThreatspecError
 from threatspec.runners._process import search_path
 from threatspec.runners._profile import RayProfile
 
-__all__ = ["connect", "require_ray", "token_mode"]
+__all__ = ["answers_at", "connect", "require_ray", "token_mode"]
 
 _HOST_PORT = re.compile(r"^(?:ray://)?(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d+)$")
 _OBJECT_STORE = 200 * 2**20
@@ -94,11 +94,18 @@ def _await_address(profile: RayProfile) -> None:
     found = _HOST_PORT.match(profile.address)
     if found is None:
         return
-    end = time.monotonic() + profile.wait_s
-    while not _open(found["host"].strip("[]"), int(found["port"])):
+    if not answers_at(found["host"].strip("[]"), int(found["port"]), profile.wait_s):
+        raise _no_answer(profile, f"waited {profile.wait_s:g} s")
+
+
+def answers_at(host: str, port: int, wait_s: float) -> bool:
+    """Whether something takes connections there within so many seconds."""
+    end = time.monotonic() + wait_s
+    while not _open(host, port):
         if time.monotonic() >= end:
-            raise _no_answer(profile, f"waited {profile.wait_s:g} s")
+            return False
         time.sleep(0.5)
+    return True
 
 
 def _open(host: str, port: int) -> bool:

@@ -1,0 +1,155 @@
+"""The job server of a cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from threatspec.errors import ThreatspecError
+from threatspec.runners._profile import RayProfile
+from threatspec.runners.ray import answers_at, require_ray, token_mode
+
+__all__ = ["Job", "JobServer", "jobs_of"]
+
+_OVER = ("STOPPED", "SUCCEEDED", "FAILED")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as the server knows it."""
+
+    id: str
+    state: str
+    """PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED, as Ray says."""
+    message: str
+    plan: str
+    """Id of the plan that it runs; empty if it is none of ours."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.state in _OVER
+
+
+class JobServer:
+    """Asks the job server at a profile's `dashboard`.
+
+    Raises ThreatspecError TS-RUNNER-ADDRESS, TS-RUNNER-VERSION, TS-RUNNER-AUTH, TS-SUBMISSION.
+    """
+
+    def __init__(self, profile: RayProfile) -> None:
+        require_ray()
+        token_mode(profile)
+        _await(profile)
+        from ray.job_submission import JobSubmissionClient
+
+        self._address = profile.dashboard
+        with self._told():
+            self._client: Any = JobSubmissionClient(profile.dashboard)
+            self._check_version()
+
+    def _check_version(self) -> None:
+        import ray
+
+        there = self._client._do_request("GET", "/api/version").json()["ray_version"]
+        if there != ray.__version__:
+            raise ThreatspecError(
+                "TS-RUNNER-VERSION",
+                f"the cluster runs Ray {there}, but this machine Ray {ray.__version__}; use the "
+                "cluster's version here",
+            )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except ThreatspecError:
+            raise
+        except Exception as error:  # requests', Ray's and plain runtime errors alike
+            raise _refused(self._address, error) from error
+
+    @property
+    def most_bytes(self) -> int:
+        """What one upload may have: the job server's own limit is below that of Ray's store."""
+        from ray._private.ray_constants import DASHBOARD_CLIENT_MAX_SIZE
+        from ray._private.runtime_env.packaging import GCS_STORAGE_MAX_SIZE
+
+        return min(int(DASHBOARD_CLIENT_MAX_SIZE), int(GCS_STORAGE_MAX_SIZE))
+
+    def submit(
+        self, job: str, command: str, environment: dict[str, Any], metadata: dict[str, str]
+    ) -> None:
+        """Upload what the runtime environment names, and start a job."""
+        with self._told():
+            self._client.submit_job(
+                entrypoint=command, submission_id=job, runtime_env=environment, metadata=metadata
+            )
+
+    def jobs(self) -> list[Job]:
+        """All that the server knows."""
+        with self._told():
+            return [_job(details) for details in self._client.list_jobs() if details.submission_id]
+
+    def job(self, name: str) -> Job:
+        """One of them. Raises ThreatspecError TS-SUBMISSION if the server does not know it."""
+        found = next((job for job in self.jobs() if job.id == name), None)
+        if found is None:
+            text = f"{self._address} knows no job {name}; was the cluster restarted? "
+            text += "`threatspec submit` goes on from the storage"
+            raise ThreatspecError("TS-SUBMISSION", text)
+        return found
+
+    def logs(self, name: str) -> str:
+        """What the job has printed."""
+        with self._told():
+            return str(self._client.get_job_logs(name))
+
+    def stop(self, name: str, wait_s: float = 60.0) -> Job:
+        """End a job and wait until it has ended."""
+        with self._told():
+            self._client.stop_job(name)
+        end = time.monotonic() + wait_s
+        while not (job := self.job(name)).over and time.monotonic() < end:
+            time.sleep(0.5)
+        return job
+
+
+def jobs_of(server: JobServer, plan: str) -> list[Job]:
+    """Jobs that run, or ran, a plan."""
+    return [job for job in server.jobs() if job.plan == plan]
+
+
+def _job(details: Any) -> Job:
+    metadata = details.metadata or {}
+    return Job(
+        id=details.submission_id,
+        state=str(getattr(details.status, "value", details.status)),
+        message=details.message or "",
+        plan=metadata.get("threatspec_plan", ""),
+    )
+
+
+def _await(profile: RayProfile) -> None:
+    parts = urlsplit(profile.dashboard)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if not answers_at(parts.hostname or "", port, profile.wait_s):
+        raise ThreatspecError(
+            "TS-RUNNER-ADDRESS",
+            f"no job server answers at {profile.dashboard} (waited {profile.wait_s:g} s); start "
+            "the cluster with its dashboard, or change `dashboard` in the profile",
+        )
+
+
+def _refused(address: str, error: Exception) -> ThreatspecError:
+    text = " ".join(str(error).split())[:300]
+    if type(error).__name__ == "AuthenticationError" or "401" in text or "403" in text:
+        return ThreatspecError(
+            "TS-RUNNER-AUTH",
+            f"{address} asks for another token; set `auth: token` in the profile and "
+            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH in the environment",
+        )
+    return ThreatspecError("TS-SUBMISSION", f"{address} refused: {type(error).__name__}: {text}")

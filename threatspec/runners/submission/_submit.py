@@ -1,0 +1,114 @@
+"""Submitting a campaign as a job."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from threatspec.errors import ExitCode, ThreatspecError
+from threatspec.loading import LoadedSpec
+from threatspec.records import Plan
+from threatspec.runners._profile import RayProfile
+from threatspec.runners.submission._jobs import JobServer, jobs_of
+from threatspec.runners.submission._pack import pack_program, pack_workspace
+from threatspec.runners.submission._record import Submission
+
+__all__ = ["submit"]
+
+_PROFILE = ".threatspec-profile.yaml"
+_OWN = ("py_modules", "working_dir")
+_LIBRARIES = ("accelerate", "numpy", "peft", "safetensors", "torch", "transformers")
+
+
+def submit(
+    spec: LoadedSpec, plan: Plan, profile: RayProfile, name: str, out: Path
+) -> tuple[Submission, bool]:
+    """Have a job run `plan`, and note it in `out`; True if a job of the plan was running already.
+
+    Args:
+        spec: the claims file.
+        plan: compiled from it here; the job refuses to run anything else.
+        profile: the cluster; it must have a `storage`.
+        name: name or path of the profile, to be noted.
+        out: results folder on this machine.
+
+    Raises ThreatspecError: TS-USAGE for a profile that cannot take submissions, and what the job
+    server and packing raise.
+    """
+    storage = _check(profile, name)
+    server = JobServer(profile)
+    before = jobs_of(server, plan.id)
+    running = next((job for job in before if not job.over), None)
+    submission = Submission(
+        job=running.id if running else _id(plan, len(before)),
+        plan=plan.id,
+        profile=name,
+        dashboard=profile.dashboard,
+        storage=storage,
+        spec_file=plan.spec_file,
+        submitted_at=time.time(),
+    )
+    if running is None:
+        _send(server, submission.job, spec, plan, profile)
+    submission.write(out)
+    return submission, running is not None
+
+
+def _check(profile: RayProfile, name: str) -> str:
+    taken = sorted(set(_OWN) & set(profile.runtime_env))
+    text = ""
+    if profile.storage is None:
+        text = f"profile {name} must have a `storage` that this machine sees too, where the records"
+        text += " of the campaign are kept, but has none"
+    elif taken:
+        text = f"runtime_env of profile {name} must leave {taken[0]} to the submission, but has it"
+    if text:
+        raise ThreatspecError("TS-USAGE", text, exit_code=ExitCode.USAGE)
+    return str(profile.storage)
+
+
+def _id(plan: Plan, before: int) -> str:
+    """Recognisable among other jobs, and another one for each further run."""
+    stem = "".join(c if c.isalnum() else "-" for c in plan.spec_file.partition(".")[0])
+    return f"threatspec-{stem}-{plan.id.removeprefix('plan-')[:8]}-{before + 1}"
+
+
+def _send(server: JobServer, job: str, spec: LoadedSpec, plan: Plan, profile: RayProfile) -> None:
+    with tempfile.TemporaryDirectory(prefix="threatspec-submit-") as staged:
+        work = Path(staged) / "work"
+        work.mkdir()
+        file = pack_workspace(spec, plan, work, server.most_bytes)
+        inner = profile.model_dump(mode="json", by_alias=True, exclude={"dashboard", "install"})
+        own = {"address": "auto", "runtime_env": {}}
+        (work / _PROFILE).write_text(yaml.safe_dump(inner | own), encoding="utf-8")
+        program = pack_program(Path(staged))
+        environment = _environment(profile, work, program)
+        server.submit(job, _command(file, plan), environment, {"threatspec_plan": plan.id})
+
+
+def _command(file: str, plan: Plan) -> str:
+    """The job leaves its working directory alone; records are in the storage."""
+    words = ["run", file, "--runner", _PROFILE, "--plan", plan.id, "--exit-zero"]
+    words += ["--exhaustive"] if plan.execution.exhaustive else []
+    out = '--out "$(mktemp -d)"/run'
+    return f"python -P -m threatspec {shlex.join(words)} {out}"
+
+
+def _environment(profile: RayProfile, work: Path, program: Path) -> dict[str, Any]:
+    given = dict(profile.runtime_env)
+    variables = {"HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    if profile.install:
+        pins = [f"{name}=={version(name).partition('+')[0]}" for name in _LIBRARIES]
+        given["pip"] = [*given.get("pip", []), *pins]
+    return {
+        **given,
+        "working_dir": str(work),
+        "py_modules": [str(program)],
+        "env_vars": {**variables, **given.get("env_vars", {})},
+    }
