@@ -26,7 +26,20 @@ def load_model(
         model, tokenizer = _specimen(place)
         return model.to(chosen), tokenizer
     model, tokenizer = _folder(place, device_map)
-    return model if device_map else model.to(chosen), tokenizer
+    if device_map:
+        _require_whole(model, ref)
+        return model, tokenizer
+    return model.to(chosen), tokenizer
+
+
+def _require_whole(model: PreTrainedModel, ref: str) -> None:
+    """What did not fit is left out by a device map, and could be neither read nor trained."""
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ThreatspecError(
+            "TS-RUNNER-RESOURCES",
+            f"{ref} must fit into the memory of the devices that it is laid over, but does not; "
+            "give a worker more GPUs (`resources` of the runner profile)",
+        )
 
 
 def _device(wanted: str) -> str:
@@ -34,13 +47,17 @@ def _device(wanted: str) -> str:
 
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    there = {"cpu", *(["mps"] if torch.backends.mps.is_available() else [])}
-    there |= {"cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))}
-    if not torch.cuda.is_available():
-        there.discard("cuda")
+    there = {"cpu"}
+    if torch.cuda.is_available():
+        there |= {"cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))}
+    if torch.backends.mps.is_available():
+        there.add("mps")
     if wanted not in there:
-        text = f"device {wanted} must be one of {', '.join(sorted(there))}; change `device` in the "
-        raise ThreatspecError("TS-RUNNER-RESOURCES", f"{text}runner profile")
+        raise ThreatspecError(
+            "TS-RUNNER-RESOURCES",
+            f"device must be one of those of this machine ({', '.join(sorted(there))}), but is "
+            f"{wanted}; change `device` of the runner profile",
+        )
     return wanted
 
 

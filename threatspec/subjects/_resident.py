@@ -19,7 +19,7 @@ from threatspec.subjects._request import Request
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Rendered", "ResidentSubject"]
+__all__ = ["Rendered", "ResidentSubject", "input_device"]
 
 Rendered = tuple[list[int], str, str]
 """Token ids, the prompt as text, and what the attacker wrote of the reply."""
@@ -62,8 +62,7 @@ class ResidentSubject:
     @property
     def device(self) -> torch.device:
         """Where token ids are wanted."""
-        device: torch.device = next(self.model.parameters()).device
-        return device
+        return input_device(self.model)
 
     @property
     def end(self) -> int:
@@ -148,3 +147,9 @@ class ResidentSubject:
     def _pad(self) -> int:
         pad = self.tokenizer.pad_token_id
         return int(pad if pad is not None else self.end)
+
+
+def input_device(model: Any) -> torch.device:
+    """Where a model wants token ids: one that is laid over devices, where its embeddings are."""
+    device: torch.device = model.get_input_embeddings().weight.device
+    return device

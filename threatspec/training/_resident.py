@@ -14,7 +14,7 @@ from threatspec.errors import ThreatspecError
 from threatspec.records import ArtefactStore, Realised, Spend, Stream
 from threatspec.subjects import WeightTamper
 from threatspec.subjects._mount import swapped
-from threatspec.subjects._resident import ResidentSubject
+from threatspec.subjects._resident import ResidentSubject, input_device
 from threatspec.training._batches import Batch, Encoded, batches, collate, encode
 from threatspec.training._flops import training_flops
 from threatspec.training._job import Hyperparameters, Lora, TrainingJob, Trajectory
@@ -205,7 +205,7 @@ def adapter_config(lora: Lora) -> dict[str, Any]:
 
 def _loss(model: nn.Module, batch: Batch, policy: TrainingPolicy) -> torch.Tensor:
     """Weighted mean of the token losses: sum of weight x loss over sum of weights, nats."""
-    seen = batch.to(next(model.parameters()).device)
+    seen = batch.to(input_device(model))
     logits = model(input_ids=seen.ids, attention_mask=seen.mask, use_cache=False).logits
     batch = batch.to(logits.device)  # a model that is laid over devices ends on another one
     predicted, wanted = logits[:, :-1], batch.ids[:, 1:]
