@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from tests.unit import test_reports as made
+from tests.unit import test_timeline as timelines
 from threatspec.records import Ledger
 from threatspec.reports import collect, render_html
 
@@ -341,6 +342,47 @@ def test_paper_shows_tables_and_keeps_transcripts_that_nobody_asked_for(
     assert not page.locator(".tools").first.is_visible()
     assert page.evaluate(OVERFLOW) <= 0
     page.close()
+
+
+FILLS = """() => [...document.querySelectorAll('.time .keys rect')]
+  .map(r => [r.getAttribute('class'), getComputedStyle(r).fill.match(/\\d+/g).map(Number)])"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_lanes_of_workers_are_told_apart_and_fit_a_narrow_page(
+    browser: Browser, tmp_path: Path, scheme: Literal["light", "dark"]
+) -> None:
+    campaign = made.a_campaign()
+    path = tmp_path / "report.html"
+    details = timelines.with_every_kind()
+    path.write_text(render_html(campaign.evidence, made.five_verdicts(campaign), details))
+    page = browser.new_page(color_scheme=scheme, viewport={"width": 390, "height": 900})
+    opened = Opened(page, path)
+    page.evaluate(UNFOLD)
+    assert page.evaluate(OVERFLOW) <= 0
+    fills = dict(page.evaluate(FILLS))
+    assert len({tuple(colour) for colour in fills.values()}) == len(fills) == 9
+    idle = fills.pop("idle")
+    assert {kind for kind, colour in fills.items() if contrast(colour, idle) < 3} == set()
+    lane = page.get_by_role("img", name="worker-1: ")
+    box = lane.bounding_box()
+    assert box
+    assert box["width"] > 200
+    train = lane.locator(".train").bounding_box()
+    assert train
+    assert train["width"] / box["width"] == pytest.approx(0.3, abs=0.02)  # 3 s of 10 s
+    assert opened.complaints == []
+    page.close()
+
+
+def contrast(one: list[int], other: list[int]) -> float:
+    """Of two colours, as WCAG has it."""
+    shades = ([c / 255 for c in colour] for colour in (one, other))
+    linear = (
+        [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in s] for s in shades
+    )
+    low, high = sorted(0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in linear)
+    return (high + 0.05) / (low + 0.05)
 
 
 HEADINGS = "[...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))"

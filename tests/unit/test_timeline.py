@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tests.support.bundles import Forger, bundled, failed, made_run, verified
 from tests.unit.test_reports import MadeCampaign, a_campaign, five_verdicts
 from threatspec.claims import CampaignVerdict
 from threatspec.records import Ledger, Phases, Spend, TrialResult, TrialStatus
 from threatspec.reports import Details, collect, render_html, render_terminal, report_json
 from threatspec.reports._lanes import BINS, HEIGHT, paths
 from threatspec.reports._timeline import BUSY, WASTED, Timeline, timeline
+from threatspec.reports.bundle import open_bundle
 
 Record = dict[str, Any]
 
@@ -192,6 +194,23 @@ def made_details(name: str = "worker-1") -> Details:
     return Details(timeline=of(attempts, results, history))
 
 
+def with_every_kind() -> Details:
+    """Two workers that did everything that a worker can do."""
+    attempts = [
+        attempt("worker-1", "a", 0, 4),
+        attempt("worker-1", "b", 4, 7),
+        attempt("worker-1", "c", 7, 8),
+        attempt("worker-2", "c", 6, 8, final=False),
+        attempt("worker-2", "d", 8, 10, "TS-WORKER-LOST", final=False),
+    ]
+    results = [
+        result("a", 4, load=1, train=3),
+        result("b", 3, mount=0.5, generate=2.5),
+        result("c", 1, judge=0.5),
+    ]
+    return Details(timeline=of(attempts, results, [event(0, "run-started")]))
+
+
 def test_a_ledger_has_what_is_shown(collected: Details) -> None:
     assert collected.timeline is not None
     assert collected.timeline.total.trials > 0
@@ -238,11 +257,12 @@ def test_json_has_every_worker_and_the_terminal_one_line(
 # in records
 
 
-def test_a_ledger_gives_phases_back(campaign: MadeCampaign, tmp_path: Path) -> None:
-    folder = campaign.write(tmp_path)
-    with Ledger.open(folder) as ledger:
-        [name, *_] = ledger.plan.trials
-        found = ledger.results()[name]
-    timed = found.model_copy(update={"phases": Phases(train=1.5)})
-    assert TrialResult.model_validate_json(timed.model_dump_json()) == timed
-    assert found.phases == Phases()
+def test_phases_go_through_a_bundle_and_verify_compares_no_times(tmp_path: Path) -> None:
+    forger = Forger(bundled(tmp_path, made_run(tmp_path)))
+    [name, *_] = [trial for trial, line in forger.results.items() if line.get("realised")]
+    forger.results[name]["phases"] = {"load": 0.5, "train": 7.0}
+    forger.results[name]["spend"]["seconds"] = 8.0
+    path = forger.write(tmp_path / "timed.tsb")
+    with open_bundle(path) as opened:
+        assert opened.results[name].phases == Phases(load=0.5, train=7.0)
+    assert failed(verified(path)) == set()
