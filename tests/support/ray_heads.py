@@ -24,6 +24,12 @@ from ray.scripts.scripts import main
 sys.argv = ["ray", *sys.argv[2:]]
 main()
 """
+_PLAIN = {
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""As in a machine image: `python` is the one that Ray runs on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ def start_head(
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **(environment or {})},
+            env={**os.environ, **_PLAIN, **(environment or {})},
         )
     head = Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", process)
     try:

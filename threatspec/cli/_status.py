@@ -85,7 +85,8 @@ def _print(job: Job | None, progress: Progress | None, price: float | None) -> N
     if job:
         facts.append(("job", f"{job.id}: {job.state}"))
         if job.state == "FAILED" and job.message:
-            facts.append(("", job.message))
+            facts.append(("", job.message.partition(", last available logs")[0]))
+            facts.append(("", "`threatspec logs` prints what it printed"))
     if progress is None:
         facts.append(("progress", "nothing is recorded yet"))
         print_facts(console, facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -16,6 +17,7 @@ from threatspec.runners._profile import RayProfile
 __all__ = ["answers_at", "connect", "require_ray", "token_mode"]
 
 _HOST_PORT = re.compile(r"^(?:ray://)?(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d+)$")
+_KEPT = ("HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM")
 _OBJECT_STORE = 200 * 2**20
 """Bytes of a local cluster's object store: results are small and stay there for moments."""
 
@@ -60,18 +62,25 @@ def connect(profile: RayProfile, threads: int) -> bool:
 
 
 def token_mode(profile: RayProfile) -> None:
-    """Let Ray read its token; a cluster that asks for none is not given one."""
+    """Let Ray read its token, or keep it: a cluster that asks for none is not given one.
+
+    How a cluster of this machine guards itself is left to Ray.
+    """
     if profile.auth == "token":
         os.environ["RAY_AUTH_MODE"] = "token"
+    elif profile.address != "local":
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 
 def _environment(profile: RayProfile, threads: int) -> dict[str, Any]:
+    """Of the workers; what a submitted job has set already, Ray does not take twice."""
     given = dict(profile.runtime_env)
-    variables = {"PYTHONPATH": search_path(), "OMP_NUM_THREADS": str(threads)}
-    kept = {
-        k: os.environ[k] for k in ("HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM") if k in os.environ
-    }
-    return {**given, "env_vars": {**variables, **kept, **given.get("env_vars", {})}}
+    usual = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    usual |= {"PYTHONPATH": search_path(), "OMP_NUM_THREADS": str(threads)}
+    variables = {**usual, **given.get("env_vars", {})}
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    taken = job.get("runtime_env", {}).get("env_vars", {})
+    return {**given, "env_vars": {k: v for k, v in variables.items() if k not in taken}}
 
 
 def _local(profile: RayProfile) -> dict[str, Any]:

@@ -59,8 +59,9 @@ class RayWorker:
 
     def send(self, trial: Trial, inputs: Sequence[TrialResult]) -> None:
         """Give the actor a trial; it must have none."""
-        label = f"{trial.kind} {trial.subject} {trial.id}"
-        done = self._actor.run.options(name=label).remote(task(trial, inputs))
+        # Ray keeps a series of metrics for each name that a task ever had.
+        named = self._actor.run.options(name=f"{trial.kind} {trial.subject}")
+        done = named.remote(trial.id, task(trial, inputs))
         self._listen(done, TrialResult.model_validate_json)
 
     def kill(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from threatspec.runners.ray import answers_at, require_ray, token_mode
 
 __all__ = ["Job", "JobServer", "jobs_of"]
 
+_CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 _OVER = ("STOPPED", "SUCCEEDED", "FAILED")
 
 
@@ -47,6 +49,8 @@ class JobServer:
         _await(profile)
         from ray.job_submission import JobSubmissionClient
 
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._address = profile.dashboard
         with self._told():
             self._client: Any = JobSubmissionClient(profile.dashboard)
@@ -146,7 +150,7 @@ def _await(profile: RayProfile) -> None:
 
 def _refused(address: str, error: Exception) -> ThreatspecError:
     text = " ".join(str(error).split())[:300]
-    if type(error).__name__ == "AuthenticationError" or "401" in text or "403" in text:
+    if type(error).__name__ == "AuthenticationError" or "status code 401" in text:
         return ThreatspecError(
             "TS-RUNNER-AUTH",
             f"{address} asks for another token; set `auth: token` in the profile and "
