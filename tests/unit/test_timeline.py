@@ -14,11 +14,22 @@ from rich.console import Console
 from tests.support.bundles import Forger, bundled, failed, made_run, verified
 from tests.unit.test_reports import MadeCampaign, a_campaign, five_verdicts
 from threatspec.claims import CampaignVerdict
-from threatspec.records import Ledger, Phases, Spend, TrialResult, TrialStatus
+from threatspec.records import (
+    ArtefactStore,
+    Execution,
+    Ledger,
+    Phases,
+    Spend,
+    Trial,
+    TrialKind,
+    TrialResult,
+    TrialStatus,
+)
 from threatspec.reports import Details, collect, render_html, render_terminal, report_json
 from threatspec.reports._lanes import BINS, HEIGHT, paths
 from threatspec.reports._timeline import BUSY, WASTED, Timeline, timeline
 from threatspec.reports.bundle import open_bundle
+from threatspec.runners._executor import Executor
 
 Record = dict[str, Any]
 
@@ -251,7 +262,8 @@ def test_json_has_every_worker_and_the_terminal_one_line(
     out = io.StringIO()
     console = Console(file=out, width=200)
     render_terminal(console, campaign.evidence, verdict, details, full=True)
-    assert "97.5 % of the time of 1 worker in 41 s led to results" in out.getvalue()
+    said = "97.5 % of the time of 1 worker in 41 s led to results; 0.0 s idle, 1.0 s lost\n"
+    assert said in out.getvalue()
 
 
 # in records
@@ -266,3 +278,26 @@ def test_phases_go_through_a_bundle_and_verify_compares_no_times(tmp_path: Path)
     with open_bundle(path) as opened:
         assert opened.results[name].phases == Phases(load=0.5, train=7.0)
     assert failed(verified(path)) == set()
+
+
+def test_a_trial_says_where_its_time_went(tmp_path: Path) -> None:
+    executor = Executor(ArtefactStore(tmp_path), tmp_path, Execution())
+    work = {
+        "attack": "full-finetune",
+        "config": {"steps": 2, "lr": 1e-4, "batch_size": 2},
+        "data": {"harmful": {"source": "specimen/restricted#attack_train", "n": 2}},
+        "seeds": {},
+    }
+    first, second = (
+        executor.run(
+            Trial(id=name, kind=TrialKind.ATTACK, subject="specimen:deep", needs=(), work=work), {}
+        )
+        for name in ("first", "second")
+    )
+    assert (first.code, second.code) == ("", "")
+    assert first.phases.load > 0
+    assert first.phases.train > 0
+    assert first.phases.total <= first.spend.seconds + 0.001
+    assert second.phases.load == 0  # it was resident
+    assert second.phases.train > 0
+    assert second.phases.generate == second.phases.judge == 0

@@ -93,13 +93,13 @@ class Timeline:
     def says(self) -> str:
         """One sentence."""
         workers, share = counted(len(self.workers), "worker"), percent(self.total.utilisation)
-        ran, idle = duration(self.span), duration(self.total.seconds["idle"])
-        again = duration(self.total.seconds["repeated"])
-        lost = duration(self.total.seconds["lost"])
-        return (
-            f"{share} % of the time of {workers} in {ran} led to results; "
-            f"{idle} idle, {again} repeated, {lost} lost"
-        )
+        rest = (f"{duration(self.total.seconds[kind])} {kind}" for kind in ("idle", *self._wasted))
+        ran = f"{share} % of the time of {workers} in {duration(self.span)}"
+        return f"{ran} led to results; {', '.join(rest)}"
+
+    @property
+    def _wasted(self) -> tuple[str, ...]:
+        return tuple(kind for kind in WASTED if self.total.seconds[kind] >= _SHOWN)
 
     @property
     def data(self) -> dict[str, Any]:

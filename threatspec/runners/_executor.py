@@ -103,11 +103,11 @@ class Executor:
     def subject(self, ref: str) -> ResidentSubject:
         """The subject `ref`, loaded once."""
         if ref not in self._subjects:
-            from threatspec.subjects._resident import ResidentSubject
-
             while len(self._subjects) >= self._resident:
                 self._subjects.popitem(last=False)
             with self._watch.phase("load"):
+                from threatspec.subjects._resident import ResidentSubject
+
                 self._subjects[ref] = ResidentSubject.load(
                     ref,
                     self.spec_folder,
