@@ -134,6 +134,18 @@ def test_a_night_between_stop_and_resume_is_nobodys_time() -> None:
     assert spent(found, "w") == {"train": 14}
 
 
+def test_a_worker_that_began_as_its_driver_was_killed_was_not_there_later() -> None:
+    history = [
+        event(0, "run-started"),
+        event(10, "worker-started", worker="w"),
+        event(500, "run-started"),
+        event(500, "worker-started", worker="v"),
+    ]
+    attempts = [attempt("v", "a", 0, 9), attempt("v", "b", 501, 505)]
+    found = of(attempts, [result("a", 9), result("b", 4)], history)
+    assert spent(found, "w") == {}
+
+
 def test_a_note_that_a_run_had_finished_made_the_day_after_adds_no_time() -> None:
     history = [event(0, "run-started"), event(90_000, "run-finished")]
     assert of([attempt("w", "a", 0, 10)], [result("a", 10)], history).span == 10
