@@ -24,14 +24,14 @@ def test_local_and_ray_with_one_and_two_workers_give_equal_rows_and_verdicts(
 ) -> None:
     runs = {"local": "local", "two": "ray", "one": profile(workers=1)}
     for name, runner in runs.items():
-        done = threatspec("run", QUICKSTART, "--out", tmp_path / name, "--runner", runner)
+        done = threatspec("run", QUICKSTART, "--out", tmp_path / name / "run", "--runner", runner)
         assert done.returncode == 0, done.stdout + done.stderr
-    local = tmp_path / "local"
+    local = tmp_path / "local" / "run"
     for name in ("one", "two"):
-        assert measured(tmp_path / name) == measured(local)
-        assert answered(tmp_path / name) == answered(local)
-    assert {a["worker"] for a in attempts(tmp_path / "two")} == {"worker-1", "worker-2"}
-    assert not (tmp_path / "two" / "artefacts").exists()
+        assert measured(tmp_path / name / "run") == measured(local)
+        assert answered(tmp_path / name / "run") == answered(local)
+    assert {a["worker"] for a in attempts(tmp_path / "two" / "run")} == {"worker-1", "worker-2"}
+    assert not (tmp_path / "two" / "run" / "artefacts").exists()
 
 
 def test_a_run_is_resumed_on_another_runner(spec: Spec, profile: Profile, tmp_path: Path) -> None:
@@ -48,13 +48,13 @@ def test_gpus_of_one_worker_are_reserved_together(
     spec: Spec, profile: Profile, tmp_path: Path
 ) -> None:
     """The cluster is told of GPUs that it does not have: placement is what is looked at."""
+    needs = {"cpus": 1, "gpus": 2}
+    runner = profile(workers=2, device="cpu", device_map="auto", resources=needs)
     code = f"""
 import ray
 from threatspec import api
 ray.init(num_cpus=2, num_gpus=4, include_dashboard=False, log_to_driver=False)
-api.run({str(spec())!r}, out={str(tmp_path / "run")!r}, runner={
-        str(profile(workers=2, device="cpu", device_map="auto", resources={"cpus": 1, "gpus": 2}))!r
-    })
+api.run({str(spec())!r}, out={str(tmp_path / "run")!r}, runner={str(runner)!r})
 from ray.util import placement_group_table
 groups = list(placement_group_table().values())
 assert len(groups) == 2, groups

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
 import re
 import socket
+import sys
 import time
 from typing import Any
 
@@ -25,11 +27,13 @@ _OBJECT_STORE = 200 * 2**20
 def require_ray() -> None:
     """Raises ThreatspecError TS-MISSING-EXTRA if Ray is not installed."""
     try:
-        import ray  # noqa: F401
-    except ImportError:
+        there = importlib.util.find_spec("ray") is not None
+    except ValueError:  # marked as missing in sys.modules
+        there = False
+    if not there:
         text = "a runner of kind ray needs Ray, but it is not installed; "
         text += "pip install 'threatspec-claims[run,ray]'"
-        raise ThreatspecError("TS-MISSING-EXTRA", text) from None
+        raise ThreatspecError("TS-MISSING-EXTRA", text)
 
 
 def connect(profile: RayProfile, threads: int) -> bool:
@@ -37,11 +41,11 @@ def connect(profile: RayProfile, threads: int) -> bool:
 
     Raises ThreatspecError TS-RUNNER-ADDRESS, TS-RUNNER-VERSION, TS-RUNNER-AUTH.
     """
+    token_mode(profile)
     import ray
 
     if ray.is_initialized():
         return False
-    token_mode(profile)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settings: dict[str, Any] = {
         "namespace": profile.namespace,
@@ -70,6 +74,10 @@ def token_mode(profile: RayProfile) -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
     elif profile.address != "local":
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    if "ray" in sys.modules:  # which has read its settings already
+        from ray._raylet import Config  # type: ignore[attr-defined]
+
+        Config.initialize("")
 
 
 def _environment(profile: RayProfile, threads: int) -> dict[str, Any]:
