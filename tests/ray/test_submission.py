@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +117,25 @@ def test_cancelled_and_gone_on_with_elsewhere(head: Head, workspace: Path, tmp_p
     assert answered(out)["claims"][0]["verdict"] == "REFUTED"
 
 
-def test_a_head_of_another_version(workspace: Path, tmp_path: Path) -> None:
-    with start_head(jobs=True, version="2.51.0") as old:
-        profile = cluster(tmp_path, old)
-        spec = workspace / "claims" / "tiny.yaml"
-        made = threatspec("submit", spec, "--profile", profile, "--out", tmp_path / "run")
-        assert made.returncode == 3
-        assert "the cluster runs Ray 2.51.0" in made.stderr
-        assert "TS-RUNNER-VERSION" in made.stderr
-        done = threatspec("run", spec, "--runner", profile, "--out", tmp_path / "run")
-        assert done.returncode == 3
-        assert "the cluster runs Ray 2.51.0" in done.stderr
-        assert "TS-RUNNER-VERSION" in done.stderr
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [
+        ({"version": "2.51.0"}, "the cluster runs Ray 2.51.0 on Python 3."),
+        ({"python": "3.9.1"}, f"the cluster runs Ray {version('ray')} on Python 3.9.1"),
+    ],
+)
+def test_a_head_of_another_version(
+    workspace: Path, tmp_path: Path, versions: dict[str, str], said: str
+) -> None:
+    spec = workspace / "claims" / "tiny.yaml"
+    with start_head(jobs=True, **versions) as old:
+        runner = cluster(tmp_path, old)
+        made = threatspec("submit", spec, "--profile", runner, "--out", tmp_path / "run")
+        done = threatspec("run", spec, "--runner", runner, "--out", tmp_path / "run")
+    for refused in (made, done):
+        assert refused.returncode == 3
+        assert said in refused.stderr
+        assert "TS-RUNNER-VERSION" in refused.stderr
 
 
 def test_a_token_is_asked_for_and_stands_nowhere(workspace: Path, tmp_path: Path) -> None:

@@ -18,10 +18,13 @@ from pathlib import Path
 __all__ = ["Head", "start_head"]
 
 _AS = """
-import sys, ray
+import sys, ray, ray._private.utils as utils
+versions = utils.compute_version_info()
 if sys.argv[1]: ray.__version__ = sys.argv[1]
+said = tuple(given or own for given, own in zip(sys.argv[1:3], versions))
+utils.compute_version_info = lambda: said
 from ray.scripts.scripts import main
-sys.argv = ["ray", *sys.argv[2:]]
+sys.argv = ["ray", *sys.argv[3:]]
 main()
 """
 _PLAIN = {
@@ -63,14 +66,18 @@ def start_head(
     cpus: int = 2,
     jobs: bool = False,
     version: str = "",
+    python: str = "",
     environment: Mapping[str, str] | None = None,
     port: int = 0,
 ) -> Iterator[Head]:
-    """A head with so many CPUs; with its job server if `jobs`; that says it is of `version`."""
+    """A head with so many CPUs; with its job server if `jobs`.
+
+    It says that it is of `version`, on `python`, where these are given.
+    """
     port, dashboard = port or free_port(), free_port()
     folder = Path(tempfile.mkdtemp(prefix="ts-ray-"))  # short: sockets have short names
     command = [
-        sys.executable, "-c", _AS, version, "start", "--head", "--block",
+        sys.executable, "-c", _AS, version, python, "start", "--head", "--block",
         f"--port={port}", f"--num-cpus={cpus}", "--node-ip-address=127.0.0.1",
         f"--object-store-memory={100 * 2**20}", f"--temp-dir={folder}",
         f"--include-dashboard={str(jobs).lower()}", f"--dashboard-port={dashboard}",

@@ -1,6 +1,7 @@
 """Submission: a campaign as a job of a Ray cluster, watched and fetched from another machine."""
 
 from threatspec.runners.submission._jobs import Job, JobServer, jobs_of
+from threatspec.runners.submission._libraries import differences
 from threatspec.runners.submission._record import SUBMISSION, Submission, read_submission
 from threatspec.runners.submission._submit import submit
 
@@ -9,6 +10,7 @@ __all__ = [
     "Job",
     "JobServer",
     "Submission",
+    "differences",
     "jobs_of",
     "read_submission",
     "submit",

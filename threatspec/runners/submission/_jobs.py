@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from threatspec.runners.ray import answers_at, require_ray, token_mode
 __all__ = ["Job", "JobServer", "jobs_of"]
 
 _CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
+_PYTHON = platform.python_version().split(".")[:2]
 _OVER = ("STOPPED", "SUCCEEDED", "FAILED")
 
 
@@ -59,13 +61,23 @@ class JobServer:
     def _check_version(self) -> None:
         import ray
 
-        there = self._client._do_request("GET", "/api/version").json()["ray_version"]
-        if there != ray.__version__:
+        there, python = self._versions()
+        here = f"Ray {ray.__version__} on Python {platform.python_version()}"
+        if there != ray.__version__ or python.split(".")[:2] != _PYTHON:
             raise ThreatspecError(
                 "TS-RUNNER-VERSION",
-                f"the cluster runs Ray {there}, but this machine Ray {ray.__version__}; use the "
-                "cluster's version here",
+                f"the cluster runs Ray {there} on Python {python}, but this machine {here}; use "
+                "the cluster's versions here",
             )
+
+    def _versions(self) -> tuple[str, str]:
+        """Of Ray and Python, as the cluster was started with."""
+        told = self._client._do_request("GET", "/api/v0/cluster_metadata")
+        if told.status_code == 200:
+            data = told.json()["data"]  # with keys as JavaScript has them
+            return str(data["rayVersion"]), str(data["pythonVersion"])
+        told = self._client._do_request("GET", "/api/version")  # a dashboard with the least
+        return str(told.json()["ray_version"]), platform.python_version()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -113,11 +125,15 @@ class JobServer:
             return str(self._client.get_job_logs(name))
 
     def stop(self, name: str, wait_s: float = 60.0) -> Job:
-        """End a job and wait until it has ended."""
+        """End a job and wait until it has ended. Raises ThreatspecError TS-SUBMISSION if it goes
+        on."""
         with self._told():
             self._client.stop_job(name)
         end = time.monotonic() + wait_s
-        while not (job := self.job(name)).over and time.monotonic() < end:
+        while not (job := self.job(name)).over:
+            if time.monotonic() >= end:
+                text = f"{name} must end within {wait_s:g} s, but is {job.state}; try again"
+                raise ThreatspecError("TS-SUBMISSION", text)
             time.sleep(0.5)
         return job
 

@@ -10,53 +10,64 @@ from typing import Any
 
 from threatspec.errors import ThreatspecError
 from threatspec.loading import LoadedSpec, find_workspace
-from threatspec.records import Plan
 from threatspec.resources import CONTENT, PACKAGE, shipped
 from threatspec.runners.submission._secrets import refuse_secrets
+from threatspec.schema import Spec
 
 __all__ = ["pack_program", "pack_workspace", "workspace_files"]
 
-_NEVER = (".git", ".venv", "venv", "runs", "__pycache__", "*.egg-info", "node_modules", "*.tsb")
-_LISTS = (".gitignore", ".threatspecignore")
+_NEVER = (".git", ".venv", "venv", "/runs/", "__pycache__", "*.egg-info", "node_modules", "*.tsb")
+_LISTS = (".gitignore", ".threatspecignore", ".rayignore")
+"""The last one that names a file decides. They stay here: Ray would apply them once more."""
 _SHOWN = 5
-_LOCAL = ("file:", "gguf:", "path:")
+_LOCAL = ("file:", "path:")
+_ENTRY = 76 + 46
+"""Bytes that one file adds to an archive beside its content and twice its name, at most."""
 
 
-def pack_workspace(spec: LoadedSpec, plan: Plan, target: Path, most: int) -> str:
+def pack_workspace(spec: LoadedSpec, target: Path, most: int) -> str:
     """Copy the workspace of a claims file to `target`; the file's path in it.
 
     Raises ThreatspecError TS-UPLOAD-SECRET, TS-UPLOAD-LIMIT (`most` is in bytes), TS-DATA for
     something local that the spec names and that is not among what is uploaded.
     """
-    root = find_workspace(spec.path).resolve()
+    root = find_workspace(spec.path)
     files = list(workspace_files(root))
-    _require(spec, plan, root, set(files))
+    _require(spec, root, set(files))
     refuse_secrets(root, files)
     _check_size(root, files, most)
     for name in files:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / name, target / name)
-    return str(spec.path.resolve().relative_to(root))
+    return (spec.folder / spec.path.name).relative_to(root).as_posix()
 
 
 def workspace_files(root: Path) -> Iterator[str]:
-    """Relative names of the files below `root` that nothing ignores, sorted."""
-    yield from sorted(_below(root, root, [(root, _patterns(_NEVER))]))
+    """Relative names of the files below `root` that nothing ignores, sorted.
+
+    Links to folders are not followed, and links out of the workspace are left out.
+    """
+    never = _patterns(_NEVER)
+    found = (path.relative_to(root).as_posix() for path in _below(root, root, never, []))
+    yield from sorted(found)
 
 
-def _below(root: Path, folder: Path, ignored: list[tuple[Path, Any]]) -> Iterator[str]:
-    here = [(folder, _patterns(_lines(folder / name))) for name in _LISTS]
-    ignored = [*ignored, *here]
+def _below(root: Path, folder: Path, never: Any, lists: list[tuple[Path, Any]]) -> Iterator[Path]:
+    lists = [*lists, *((folder, _patterns(_lines(folder / name))) for name in _LISTS)]
     for entry in os.scandir(folder):
         path = Path(entry.path)
-        if entry.is_symlink() and not path.resolve().is_relative_to(root):
-            continue  # what lies outside is not part of the workspace
-        if _is_ignored(path, entry.is_dir(), ignored):
+        inner = entry.is_dir(follow_symlinks=False)
+        name = path.relative_to(root).as_posix() + ("/" if inner else "")
+        if never.match_file(name) or _is_ignored(path, inner, lists):
             continue
-        if entry.is_dir():
-            yield from _below(root, path, ignored)
-        elif entry.is_file():
-            yield path.relative_to(root).as_posix()
+        if inner:
+            yield from _below(root, path, never, lists)
+        elif entry.is_file() and entry.name not in _LISTS and _is_inside(root, path):
+            yield path
+
+
+def _is_inside(root: Path, path: Path) -> bool:
+    return not path.is_symlink() or path.resolve().is_relative_to(root.resolve())
 
 
 def _patterns(lines: Iterable[str]) -> Any:
@@ -66,50 +77,73 @@ def _patterns(lines: Iterable[str]) -> Any:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
 
 
-def _is_ignored(path: Path, folder: bool, ignored: list[tuple[Path, Any]]) -> bool:
+def _is_ignored(path: Path, folder: bool, lists: list[tuple[Path, Any]]) -> bool:
     """The last list that has something to say decides, as in git."""
     answer = False
-    for base, patterns in ignored:
+    for base, patterns in lists:
         name = path.relative_to(base).as_posix() + ("/" if folder else "")
         said = patterns.check_file(name).include
         answer = answer if said is None else said
     return answer
 
 
-def _require(spec: LoadedSpec, plan: Plan, root: Path, packed: set[str]) -> None:
+def _require(spec: LoadedSpec, root: Path, packed: set[str]) -> None:
     """Everything local that the spec names is uploaded, or has an absolute path of the cluster."""
-    named = [*spec.files, *(_places(spec.folder, plan))]
-    for path in named:
-        outside = not path.resolve().is_relative_to(root)
-        if outside or not _is_packed(path.resolve().relative_to(root).as_posix(), packed):
-            why = f"outside of the workspace {root}" if outside else "ignored"
-            raise ThreatspecError(
-                "TS-DATA",
-                f"{path} must be uploaded, but is {why}; move or un-ignore it, or name it by an "
-                "absolute path that all nodes of the cluster have",
-            )
+    named = [path for place in _places(spec) for path in _files_of(place)]
+    missing = [why for path in dict.fromkeys(named) if (why := _missing(path, root, packed))]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        raise ThreatspecError(
+            "TS-DATA",
+            f"everything that {spec.path.name} names must be uploaded, but {shown}; move or "
+            "un-ignore it (!NAME in .threatspecignore), or name it by an absolute path that all "
+            "nodes of the cluster have",
+        )
 
 
-def _is_packed(name: str, packed: set[str]) -> bool:
-    return name in packed or any(file.startswith(f"{name}/") for file in packed)
+def _missing(path: Path, root: Path, packed: set[str]) -> str | None:
+    if not path.is_relative_to(root):
+        return f"{path} is outside of the workspace {root}"
+    name = path.relative_to(root).as_posix()
+    return None if name in packed else f"{name} is ignored"
 
 
-def _places(folder: Path, plan: Plan) -> Iterator[Path]:
-    names = {*plan.digests, *(m.benchmark for m in plan.measures.values())}
-    for name in sorted(names):
+def _places(spec: LoadedSpec) -> Iterator[Path]:
+    """What the spec reads and names, absolute; of names only those that are relative."""
+    yield from (Path(os.path.abspath(file)) for file in spec.files)
+    for name in _names(spec.spec):
         kind = next((prefix for prefix in _LOCAL if name.startswith(prefix)), None)
-        if kind:
-            place = Path(name.removeprefix(kind).partition("#")[0])
-            if not place.is_absolute():
-                yield folder / place
+        place = name.removeprefix(kind).partition("#")[0] if kind else ""
+        if place and not place.startswith(("/", "~")):
+            yield Path(os.path.abspath(spec.folder / place))
+
+
+def _names(spec: Spec) -> Iterator[str]:
+    for subject in spec.all_subjects.values():
+        yield from (ref for ref in (subject.model, subject.undefended, subject.control) if ref)
+    yield from (measure.benchmark for measure in spec.measures.values())
+    for adversary in spec.adversaries.values():
+        yield from (contract.source for contract in adversary.data.values())
+
+
+def _files_of(place: Path) -> Iterator[Path]:
+    """The files of a folder of weights; a file of prompts with its card."""
+    if place.is_dir():
+        yield from (path for path in sorted(place.rglob("*")) if path.is_file())
+        return
+    yield place
+    card = place.with_suffix(".card.yaml")
+    if place.suffix == ".jsonl" and card.is_file():
+        yield card
 
 
 def _check_size(root: Path, files: list[str], most: int) -> None:
+    """What Ray sends is an archive without compression."""
     sizes = {name: (root / name).stat().st_size for name in files}
-    total = sum(sizes.values())
+    total = sum(sizes.values()) + sum(_ENTRY + 2 * len(name.encode()) for name in files)
     if total <= most:
         return
     largest = sorted(files, key=lambda name: sizes[name], reverse=True)[:_SHOWN]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -16,6 +18,7 @@ from threatspec.loading import LoadedSpec
 from threatspec.records import Plan
 from threatspec.runners._profile import RayProfile
 from threatspec.runners.submission._jobs import JobServer, jobs_of
+from threatspec.runners.submission._libraries import libraries, pins
 from threatspec.runners.submission._pack import pack_program, pack_workspace
 from threatspec.runners.submission._record import Submission
 
@@ -23,7 +26,11 @@ __all__ = ["submit"]
 
 _PROFILE = ".threatspec-profile.yaml"
 _OWN = ("py_modules", "working_dir")
-_LIBRARIES = ("accelerate", "numpy", "peft", "safetensors", "torch", "transformers")
+_SUFFIXES = (".yaml", ".yml")
+_TOLD = (
+    "import sys; from threatspec.runners.submission import differences; "
+    "sys.stdout.writelines(differences(sys.argv[1]))"
+)
 
 
 def submit(
@@ -41,16 +48,16 @@ def submit(
     Raises ThreatspecError: TS-USAGE for a profile that cannot take submissions, and what the job
     server and packing raise.
     """
-    storage = _check(profile, name)
+    profile = _checked(profile, name)
     server = JobServer(profile)
     before = jobs_of(server, plan.id)
     running = next((job for job in before if not job.over), None)
     submission = Submission(
         job=running.id if running else _id(plan, len(before)),
         plan=plan.id,
-        profile=name,
+        profile=os.path.abspath(name) if name.endswith(_SUFFIXES) else name,
         dashboard=profile.dashboard,
-        storage=storage,
+        storage=str(profile.storage),
         spec_file=plan.spec_file,
         submitted_at=time.time(),
     )
@@ -60,17 +67,22 @@ def submit(
     return submission, running is not None
 
 
-def _check(profile: RayProfile, name: str) -> str:
+def _checked(profile: RayProfile, name: str) -> RayProfile:
+    """The profile with a storage that means the same on the cluster."""
     taken = sorted(set(_OWN) & set(profile.runtime_env))
-    text = ""
-    if profile.storage is None:
+    storage, text = profile.storage, ""
+    if storage is None:
         text = f"profile {name} must have a `storage` that this machine sees too, where the records"
         text += " of the campaign are kept, but has none"
+    elif "@" in urlsplit(storage).netloc:
+        text = f"storage of profile {name} must name no user or password, which would be uploaded; "
+        text += "give them to this machine and to the cluster by their environments"
     elif taken:
         text = f"runtime_env of profile {name} must leave {taken[0]} to the submission, but has it"
-    if text:
+    if storage is None or text:
         raise ThreatspecError("TS-USAGE", text, exit_code=ExitCode.USAGE)
-    return str(profile.storage)
+    place = storage if "://" in storage else os.path.abspath(storage)
+    return profile.model_copy(update={"storage": place})
 
 
 def _id(plan: Plan, before: int) -> str:
@@ -83,7 +95,7 @@ def _send(server: JobServer, job: str, spec: LoadedSpec, plan: Plan, profile: Ra
     with tempfile.TemporaryDirectory(prefix="threatspec-submit-") as staged:
         work = Path(staged) / "work"
         work.mkdir()
-        file = pack_workspace(spec, plan, work, server.most_bytes)
+        file = pack_workspace(spec, work, server.most_bytes)
         inner = profile.model_dump(mode="json", by_alias=True, exclude={"dashboard", "install"})
         own = {"address": "auto", "runtime_env": {}}
         (work / _PROFILE).write_text(yaml.safe_dump(inner | own), encoding="utf-8")
@@ -93,19 +105,22 @@ def _send(server: JobServer, job: str, spec: LoadedSpec, plan: Plan, profile: Ra
 
 
 def _command(file: str, plan: Plan) -> str:
-    """The job leaves its working directory alone; records are in the storage."""
+    """The job leaves its working directory alone; records are in the storage.
+
+    `-P`: a workspace may have folders named like libraries.
+    """
+    told = shlex.join(["python", "-P", "-c", _TOLD, json.dumps(libraries())])
     words = ["run", file, "--runner", _PROFILE, "--plan", plan.id, "--exit-zero"]
     words += ["--exhaustive"] if plan.execution.exhaustive else []
     out = '--out "$(mktemp -d)"/run'
-    return f"python -P -m threatspec {shlex.join(words)} {out}"
+    return f"{told}; exec python -P -m threatspec {shlex.join(words)} {out}"
 
 
 def _environment(profile: RayProfile, work: Path, program: Path) -> dict[str, Any]:
     given = dict(profile.runtime_env)
     variables = {"HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     if profile.install:
-        pins = [f"{name}=={version(name).partition('+')[0]}" for name in _LIBRARIES]
-        given["pip"] = [*given.get("pip", []), *pins]
+        given["pip"] = [*given.get("pip", []), *pins()]
     return {
         **given,
         "working_dir": str(work),
