@@ -13,6 +13,8 @@ BENCHMARKS = (
     "report",
     "sequential",
     "million_rows",
+    "runners",
+    "fault_storm",
     "driver_overhead",
     "error_rates",
 )

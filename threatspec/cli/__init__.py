@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -116,12 +117,21 @@ def _exit_code(arguments: list[str] | None) -> int:
         return ExitCode.INTERRUPTED
     except ThreatspecError as error:
         _say(str(error) if hasattr(error, "problems") else f"threatspec: {error}")
+        if error.code == "TS-RUNNER-LOST":
+            _leave(error.exit_code)
         return error.exit_code
     except ModuleNotFoundError as error:
         _say(_missing(error))
         return ExitCode.RUN
     except Exception as error:
         return _unforeseen(error)
+
+
+def _leave(code: int) -> None:
+    """Without a farewell: that of Ray's library waits for its head, or crashes without it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _say(text: str) -> None:

@@ -31,6 +31,8 @@ from threatspec.runners._stopping import Stopping
 
 __all__ = ["Driver", "Reading"]
 
+_OURS = ("TS-DISK-FULL", "TS-RUNNER-RESOURCES")
+"""What is wrong with the machine or the profile, and no result of a trial."""
 _TICK_S = 0.5
 _SHOWN_S = 0.2
 
@@ -177,7 +179,7 @@ class Driver:
         attempt, trial = self._ended(state), state.trial
         state.trial = None
         state.finished += 1
-        if result.code == "TS-DISK-FULL":
+        if result.code in _OURS:
             raise ThreatspecError(result.code, result.message)
         if trial.id in self.graph.results:  # another worker was faster
             self.ledger.record(result, attempt, final=False)

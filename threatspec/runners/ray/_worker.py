@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import cache
 from typing import Any
 
 from threatspec.records import Trial, TrialResult
@@ -49,12 +51,10 @@ class RayWorker:
 
     def start(self) -> None:
         """Ask for an actor, if there is none; again and again, but ever more seldom."""
-        import ray
-
         if self._actor is not None or time.monotonic() < self._not_before:
             return
         self.generation += 1
-        self._actor = ray.remote(TrialActor).options(**self._options()).remote(*self._hello)
+        self._actor = _remote().options(**self._options()).remote(*self._hello)
         self._listen(self._actor.hello.remote(), _place)
 
     def send(self, trial: Trial, inputs: Sequence[TrialResult]) -> None:
@@ -71,10 +71,10 @@ class RayWorker:
         self.generation += 1
         self.ready = False
         if self._actor is not None:
-            ray.kill(self._actor)
+            _aside(ray.kill, self._actor)
             self._actor = None
         if self._group is not None:
-            ray.util.remove_placement_group(self._group)
+            _aside(ray.util.remove_placement_group, self._group)
             self._group = None
 
     def _options(self) -> dict[str, Any]:
@@ -114,6 +114,19 @@ class RayWorker:
             self.trouble = said
             self._failures += 1
             self._not_before = time.monotonic() + min(_MOST_BETWEEN_S, 2.0**self._failures)
+
+
+@cache
+def _remote() -> Any:
+    """The class as Ray has it; made once, so that it is uploaded once."""
+    import ray
+
+    return ray.remote(TrialActor)
+
+
+def _aside(call: Callable[[Any], object], what: Any) -> None:
+    """Nobody waits for this; if the head is gone, it would wait for a minute."""
+    threading.Thread(target=call, args=(what,), daemon=True).start()
 
 
 def _place(said: tuple[str, int, str, str]) -> Place | Loss:

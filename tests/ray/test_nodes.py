@@ -1,0 +1,155 @@
+"""Clusters that lose nodes, their head, or their memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.ray.conftest import Profile, Spec
+from tests.ray.test_faults import begun, everything_done_once, lost, wait_for
+from tests.support.campaigns import ROOT, answered, attempts, measured, start, threatspec
+from tests.support.ray_heads import free_port, start_head
+from threatspec.records import Ledger
+
+pytestmark = pytest.mark.campaign
+
+_NODES = """
+import threading, time, sys
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from threatspec import api
+from threatspec.records import Execution
+from threatspec.runners import load_profile
+from tests.support.campaigns import trials_done
+
+spec, out, profile = map(Path, sys.argv[1:4])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+cluster.wait_for_nodes()
+
+def trouble():
+    while trials_done(out) < 5:
+        time.sleep(0.1)
+    cluster.remove_node(nodes[1], allow_graceful=False)
+    cluster.add_node(num_cpus=1)
+
+thread = threading.Thread(target=trouble)
+thread.start()
+runner = load_profile(str(profile)).model_copy(update={"address": cluster.address})
+api.run(spec, out=out, runner=runner, execution=Execution(exhaustive=True))
+thread.join()
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+def test_a_lost_node_is_made_good_by_another(spec: Spec, profile: Profile, tmp_path: Path) -> None:
+    path = spec({"use": "full-finetune", "lr": 1e-4, "steps": 150}, replicates=3)
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", _NODES, str(path), str(out), str(profile(auth="none"))]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert everything_done_once(out)
+    with Ledger.open(out) as ledger:
+        starts = ledger.events("worker-started")
+        losses = ledger.events("worker-lost")
+    assert {entry["code"] for entry in losses} == {"TS-WORKER-LOST"}
+    assert len({entry["node"] for entry in starts}) == 3, "the third node took the place"
+    plain = tmp_path / "plain"
+    assert threatspec("run", path, "--out", plain, "--exhaustive").returncode == 1
+    assert measured(out) == measured(plain)
+
+
+def test_a_lost_head_is_made_good_from_storage(
+    spec: Spec, profile: Profile, tmp_path: Path
+) -> None:
+    """The driver is lost as well: what was shipped is there, the rest runs again."""
+    path, port = spec(), free_port()
+    runner = profile(address=f"127.0.0.1:{port}", storage=str(tmp_path / "kept"), wait_s=10)
+    first = tmp_path / "first"
+    with start_head(port=port) as head:
+        process = start("run", path, "--out", first, "--runner", runner, "--exhaustive")
+        wait_for(lambda: begun(first) and len(attempts(first)) > 20, process)
+        wait_for(lambda: len(list((tmp_path / "kept").glob("*/segments/*.gz"))) > 1, process)
+        head.kill()
+        process.kill()
+        process.communicate()
+    second = tmp_path / "second"
+    with start_head(port=port):
+        again = threatspec("run", path, "--out", second, "--runner", runner, "--exhaustive")
+    assert again.returncode == 1, again.stderr
+    shared = {a["trial"]: a for a in attempts(first)}
+    same = [a for a in attempts(second) if shared.get(a["trial"]) == a]
+    assert len(same) > 5, "what the first machine shipped was not run again"
+    assert everything_done_once(second)
+    plain = tmp_path / "plain"
+    assert threatspec("run", path, "--out", plain, "--exhaustive").returncode == 1
+    assert measured(second) == measured(plain)
+    assert answered(second)["claims"][0]["cells"] == answered(plain)["claims"][0]["cells"]
+
+
+def test_the_driver_notices_that_the_head_is_gone(
+    spec: Spec, profile: Profile, tmp_path: Path
+) -> None:
+    path, out = spec(), tmp_path / "run"
+    with start_head() as head:
+        runner = profile(address=head.address, wait_s=5)
+        process = start("run", path, "--out", out, "--runner", runner, "--exhaustive")
+        wait_for(lambda: begun(out) and len(attempts(out)) > 5, process)
+        head.kill()
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 3, errors
+    assert "TS-RUNNER-LOST" in errors
+    assert threatspec("resume", out).returncode == 1, "nothing measured is lost"
+    assert everything_done_once(out)
+
+
+_FULL = """
+import sys
+from pathlib import Path
+import numpy as np
+import ray
+from threatspec import api
+ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20, log_to_driver=False)
+pinned = [ray.put(np.zeros(2**20, dtype=np.uint8)) for _ in range(70)]
+views = [ray.get(reference) for reference in pinned]
+api.run(sys.argv[1], out=Path(sys.argv[2]), runner=sys.argv[3])
+assert len(views) == 70
+"""
+
+
+def test_a_full_object_store_stops_nothing(spec: Spec, profile: Profile, tmp_path: Path) -> None:
+    path, out = spec(), tmp_path / "run"
+    command = [sys.executable, "-c", _FULL, str(path), str(out), str(profile())]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert everything_done_once(out)
+
+
+def test_a_worker_that_eats_its_machines_memory_is_ended(
+    spec: Spec, profile: Profile, tmp_path: Path, trouble: None
+) -> None:
+    import psutil
+
+    path, out = spec("hungry", replicates=1), tmp_path / "run"
+    memory = psutil.virtual_memory()
+    share = (memory.total - memory.available + 4 * 2**30) / memory.total
+    limits = {"RAY_memory_usage_threshold": f"{share:.3f}", "RAY_memory_monitor_refresh_ms": "50"}
+    with start_head(environment=limits) as head:
+        runner = profile(address=head.address, retries=0, workers=1)
+        done = threatspec("run", path, "--out", out, "--runner", runner)
+    assert done.returncode not in {0, 3}, done.stderr
+    assert set(lost(out)) == {"TS-WORKER-MEMORY"}, lost(out)
+
+
+__all__ = ["time", "yaml"]
