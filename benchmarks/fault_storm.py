@@ -13,10 +13,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -65,35 +65,32 @@ def _print(out: Path, calm: Path) -> None:
 
 def storm(spec: Path, out: Path) -> None:
     """Run the campaign on a cluster of three nodes while it is disturbed."""
-    import ray
     from ray.cluster_utils import Cluster
-
-    from threatspec import api
-    from threatspec.records import Execution
-    from threatspec.runners import RayProfile
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
     cluster.wait_for_nodes()
-    over = threading.Event()
-    trouble = threading.Thread(target=_trouble, args=(cluster, nodes, out, over))
-    trouble.start()
-    profile = RayProfile(kind="ray", address=cluster.address, workers=3, retries=5)
-    api.run(spec, out=out, runner=profile, execution=Execution(exhaustive=True))
-    over.set()
-    trouble.join()
-    ray.shutdown()
+    profile = spec.with_name("profile.yaml")
+    fields = {"kind": "ray", "address": cluster.address, "workers": 3, "retries": 5}
+    profile.write_text(yaml.safe_dump({"schema": "threatspec/runner/v1", **fields}))
+    run = subprocess.Popen(
+        [sys.executable, "-m", "threatspec", "run", spec, "--out", out, "--runner", profile,
+         "--exhaustive", "--exit-zero"], stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    _disturb(run, cluster, nodes, out)
     cluster.shutdown()
+    if run.returncode:
+        sys.exit(f"the campaign ended with {run.returncode}")
 
 
-def _trouble(cluster, nodes, out: Path, over: threading.Event) -> None:  # type: ignore[no-untyped-def]
-    killed, total, removed = 0, 0, False
-    while not over.wait(0.05):
+def _disturb(run: subprocess.Popen[bytes], cluster: Any, nodes: list[Any], out: Path) -> None:
+    killed, removed = 0, False
+    while run.poll() is None:
+        time.sleep(0.05)
         if not (out / "plan.json").exists():
             continue
         with Ledger.open(out) as ledger:
-            total = total or len(ledger.plan.trials)
-            done = len(ledger.results())
+            total, done = len(ledger.plan.trials), len(ledger.results())
             starts = {event["worker"]: event["pid"] for event in ledger.events("worker-started")}
         if done >= (killed + 1) * _EVERY and starts:
             with suppress(ProcessLookupError):
@@ -101,7 +98,6 @@ def _trouble(cluster, nodes, out: Path, over: threading.Event) -> None:  # type:
             killed += 1
         if not removed and done >= total / 2:
             cluster.remove_node(nodes[2], allow_graceful=False)
-            time.sleep(1)
             cluster.add_node(num_cpus=1)
             removed = True
 

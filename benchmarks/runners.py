@@ -44,7 +44,7 @@ SPEC: dict[str, Any] = {
         {
             "id": "storm", "says": "A benchmark.", "against": "attacker", "holds": "asr <= 0.1",
             "provided": "utility >= 0.5", "counts_if": "utility >= 0.1",
-            "seeds": {"replicates": 1},
+            "seeds": {"replicates": 13},
         }
     ],
 }  # fmt: skip
@@ -71,6 +71,7 @@ def main() -> None:
         spec.write_text(yaml.safe_dump(SPEC))
         kinds = [("local", 1), ("local", 2), ("ray", 1), ("ray", 2)]
         runs = {f"{kind} {n}": _run(spec, folder / f"{kind}{n}", kind, n) for kind, n in kinds}
+        _quickstart(folder)
     for title, ran in runs.items():
         pace = f"{ran.rate:6.2f} trials/s after a start-up of {ran.startup:.1f} s"
         print(f"{title:9s} {ran.trials} trials, {pace}")
@@ -82,12 +83,22 @@ def main() -> None:
     print(f"ray 1 against local 1     {rate['local 1'] / rate['ray 1']:.2f} (target 1.15)")
 
 
-def _run(spec: Path, folder: Path, kind: str, workers: int) -> Ran:
+def _quickstart(folder: Path) -> None:
+    spec = Path("claims/quickstart.yaml")
+    kinds = [("local", 2), ("ray", 1), ("ray", 2)]
+    found = [_run(spec, folder / f"quick-{k}{n}", k, n, exhaustive=False) for k, n in kinds]
+    rows = len({ran.measured for ran in found}) == 1
+    verdicts = len({ran.verdicts for ran in found}) == 1
+    print(f"quickstart on local, ray 1 and ray 2: equal rows {rows}, equal verdicts {verdicts}")
+
+
+def _run(spec: Path, folder: Path, kind: str, workers: int, exhaustive: bool = True) -> Ran:
     folder.mkdir()
     profile = folder / "profile.yaml"
     fields = {"schema": "threatspec/runner/v1", "kind": kind, "workers": workers}
     profile.write_text(yaml.safe_dump(fields))
-    command = ["run", spec, "--out", folder / "run", "--runner", profile, "--exhaustive"]
+    command = ["run", spec, "--out", folder / "run", "--runner", profile]
+    command += ["--exhaustive"] if exhaustive else []
     subprocess.run(
         [sys.executable, "-m", "threatspec", *map(str, command), "--exit-zero"],
         check=True, capture_output=True,

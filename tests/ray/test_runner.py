@@ -16,16 +16,16 @@ from threatspec.runners import RayProfile, load_profile
 from threatspec.runners._profile import Resources
 
 pytestmark = pytest.mark.campaign
-QUICKSTART = ROOT / "claims" / "quickstart.yaml"
 
 
 def test_local_and_ray_with_one_and_two_workers_give_equal_rows_and_verdicts(
-    profile: Profile, tmp_path: Path
+    spec: Spec, profile: Profile, tmp_path: Path
 ) -> None:
+    path = spec("prefill", {"use": "lora-finetune", "lr": 1e-3, "steps": 20})
     runs = {"local": "local", "two": "ray", "one": profile(workers=1)}
     for name, runner in runs.items():
-        done = threatspec("run", QUICKSTART, "--out", tmp_path / name / "run", "--runner", runner)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = threatspec("run", path, "--out", tmp_path / name / "run", "--runner", runner)
+        assert done.returncode == 1, done.stdout + done.stderr
     local = tmp_path / "local" / "run"
     for name in ("one", "two"):
         assert measured(tmp_path / name / "run") == measured(local)
