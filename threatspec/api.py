@@ -78,7 +78,7 @@ def run(
     from threatspec.campaign import require_decidable
     from threatspec.runners import recover
 
-    profile = _profile(runner)
+    profile = _profile(runner, limit)
     loaded = _loaded(spec)
     frozen = plan(loaded, execution=execution)
     require_decidable(frozen)
@@ -103,7 +103,7 @@ def resume(
     """
     from threatspec.campaign import check_code
 
-    profile = _profile(runner)
+    profile = _profile(runner, limit)
     with Ledger.open(Path(folder), writable=True) as ledger:
         if not ledger.events("run-finished"):
             check_code(ledger.plan)
@@ -147,10 +147,13 @@ def _answered(ledger: Ledger) -> date | None:
     return datetime.fromtimestamp(finished[-1]["at"], UTC).date() if finished else None
 
 
-def _profile(runner: str | Profile) -> Profile:
+def _profile(runner: str | Profile, limit: SpendLimit | None) -> Profile:
     from threatspec.runners import load_profile
 
-    return load_profile(runner) if isinstance(runner, str) else runner
+    found = load_profile(runner) if isinstance(runner, str) else runner
+    if limit:
+        limit.check(found.price_per_hour)
+    return found
 
 
 def _finish(

@@ -27,6 +27,12 @@ class SpendLimit:
     """Hours of workers."""
     usd: float | None = None
 
+    def check(self, price_per_hour: float | None) -> None:
+        """Raises ThreatspecError TS-USAGE for a limit in USD without a price."""
+        if self.usd is not None and price_per_hour is None:
+            text = "a limit in USD needs `price_per_hour` in the runner profile, which has none"
+            raise ThreatspecError("TS-USAGE", text, exit_code=ExitCode.USAGE)
+
 
 class Stopping:
     """Says whether further trials may begin.
@@ -36,14 +42,9 @@ class Stopping:
     Args:
         limit: what may be spent.
         price_per_hour: USD for one hour of one worker.
-
-    Raises ThreatspecError TS-USAGE for a limit in USD without a price.
     """
 
     def __init__(self, limit: SpendLimit, price_per_hour: float | None) -> None:
-        if limit.usd is not None and price_per_hour is None:
-            text = "a limit in USD needs `price_per_hour` in the runner profile, which has none"
-            raise ThreatspecError("TS-USAGE", text, exit_code=ExitCode.USAGE)
         self._hours = limit.hours
         self._usd = limit.usd
         self._price = price_per_hour or 0.0
