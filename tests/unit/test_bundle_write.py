@@ -69,7 +69,9 @@ def test_lines_are_as_documented(bundle: Path) -> None:
         "events.jsonl": ["at", "kind", "detail"],
         "marks.jsonl": ["trial", "marks"],
         "replies.jsonl": ["trial", "items", "seen", "attacker", "replies", "outcomes"],
-        "results.jsonl": ["trial", "status", "spend", "realised", "replies", "code", "message"],
+        "results.jsonl": [
+            "trial", "status", "spend", "phases", "realised", "replies", "code", "message",
+        ],
     }  # fmt: skip
     assert set(first["marks.jsonl"]["marks"]) <= set("yn")
 

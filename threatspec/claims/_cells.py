@@ -95,9 +95,10 @@ def _own(view: View) -> tuple[Operand, ...]:
     return tuple({operand.reading: operand for operand in found if not operand.arm}.values())
 
 
-def cost(cell: CellReading) -> tuple[float, int, int, str]:
-    """Order of cheapness: FLOPs, steps, tokens; the id decides between equals."""
-    return cell.spend.flops, cell.spend.steps, cell.spend.tokens, cell.cell
+def cost(cell: CellReading) -> tuple[float, int, int, int, str]:
+    """Order of cheapness: FLOPs, steps, tokens; replicate and id decide between equals."""
+    spend = cell.spend
+    return spend.flops, spend.steps, spend.tokens, cell.replicate, cell.cell
 
 
 def read_operands(

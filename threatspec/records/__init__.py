@@ -1,6 +1,7 @@
 """Records: what was planned, done, spent and seen."""
 
 from threatspec.records._artefacts import ArtefactStore
+from threatspec.records._environment import Environment, environment
 from threatspec.records._labels import (
     AuditCount,
     Label,
@@ -56,6 +57,7 @@ __all__ = [
     "AuditCount",
     "Budget",
     "Cell",
+    "Environment",
     "Execution",
     "Generation",
     "Label",
@@ -88,6 +90,7 @@ __all__ = [
     "campaign_storage",
     "claim_digests",
     "consensus",
+    "environment",
     "items_by_trial",
     "marks_of_results",
     "register",

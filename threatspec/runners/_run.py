@@ -9,7 +9,7 @@ from operator import add
 from pathlib import Path
 
 from threatspec.errors import ExitCode, ThreatspecError
-from threatspec.records import Ledger, Shipper, Spend, campaign_storage, restore
+from threatspec.records import Ledger, Shipper, Spend, campaign_storage, environment, restore
 from threatspec.runners._driver import Driver, Reading
 from threatspec.runners._graph import TrialGraph
 from threatspec.runners._inputs import check_inputs
@@ -83,7 +83,9 @@ def _drive(
     errand = _errand(ledger, spec_folder, profile)
     store, graph = errand.artefacts, state.graph
     check_inputs(ledger.plan, list(graph.open), graph.results, store, spec_folder)
-    ledger.event("run-started", workers=profile.workers, open=graph.total - graph.finished)
+    here = environment().model_dump(mode="json")
+    left = graph.total - graph.finished
+    ledger.event("run-started", workers=profile.workers, open=left, environment=here)
     try:
         with stopping.signals(), _pool(errand, profile, ledger) as pool:
             Driver(ledger, state, reading, pool, store, profile, stopping, observer).run()

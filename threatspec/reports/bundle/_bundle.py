@@ -17,7 +17,7 @@ from threatspec.reports.bundle._format import Manifest, refused
 from threatspec.reports.bundle._json import parse_lines
 from threatspec.reports.bundle._lines import (
     AttemptLine,
-    Environment,
+    EnvironmentFile,
     EventLine,
     ReplyHashes,
     TextLine,
@@ -53,7 +53,7 @@ class Bundle:
     seed: int
     """From which the order of labelling derives."""
     registration: Registration
-    environment: Environment
+    environment: EnvironmentFile
     recorded: CampaignVerdict
     """The verdicts as the bundle has them."""
     receipts: Mapping[str, bytes]

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from threatspec.records import Outcome, Registration
+from threatspec.records import Environment, Outcome, Registration
 from threatspec.schema import Model
 
 __all__ = [
     "AttemptLine",
-    "Environment",
+    "EnvironmentFile",
     "EventLine",
     "LabelsHead",
     "MarksLine",
@@ -100,17 +100,12 @@ class RegistrationFile(Registration):
         return Registration(**{name: getattr(self, name) for name in Registration.model_fields})
 
 
-class Environment(Model):
-    """The machine on which a bundle was written; no name of it or of its user."""
+class EnvironmentFile(Environment):
+    """Where the campaign was run last, or else where the bundle was written."""
 
     format: Literal["threatspec/environment/v1"] = Field(
         default="threatspec/environment/v1", alias="schema"
     )
-    python: str
-    platform: str
-    machine: str
-    cpu: str
-    libraries: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)

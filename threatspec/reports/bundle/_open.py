@@ -25,7 +25,7 @@ from threatspec.reports.bundle._format import (
 from threatspec.reports.bundle._json import parse, parse_lines, plain
 from threatspec.reports.bundle._lines import (
     AttemptLine,
-    Environment,
+    EnvironmentFile,
     EventLine,
     LabelsHead,
     MarksLine,
@@ -82,7 +82,7 @@ def _read(archive: Archive) -> Bundle:
         labels=labels,
         seed=seed,
         registration=_document(archive, RegistrationFile, "registration.json").registration(),
-        environment=_document(archive, Environment, "environment.json"),
+        environment=_document(archive, EnvironmentFile, "environment.json"),
         recorded=_document(archive, CampaignVerdict, "verdict.json"),
         receipts={
             name.removeprefix(RECEIPTS): archive.read(name)

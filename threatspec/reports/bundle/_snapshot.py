@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,15 @@ from threatspec.records import (
     TrialKind,
     TrialResult,
     TrialStatus,
+    environment,
 )
-from threatspec.reports.bundle._lines import AttemptLine, EventLine, RepliesLine, TextLine
+from threatspec.reports.bundle._lines import (
+    AttemptLine,
+    EnvironmentFile,
+    EventLine,
+    RepliesLine,
+    TextLine,
+)
 from threatspec.reports.bundle._scrub import Scrubber, nameless
 
 __all__ = ["Snapshot", "take"]
@@ -43,6 +50,7 @@ class Snapshot:
     labels: tuple[Label, ...]
     seed: int
     registration: Registration
+    environment: EnvironmentFile
     finished: bool
     as_of: datetime.date
 
@@ -96,6 +104,7 @@ def take(ledger: Ledger, created: datetime.datetime) -> Snapshot:
         labels=tuple(nameless(book.labels)),
         seed=book.seed,
         registration=_registration(ledger, attempts),
+        environment=_environment(history),
         finished=bool(finished),
         as_of=at.date(),
     )
@@ -127,6 +136,11 @@ def _attempts(
 def _event(entry: Mapping[str, Any]) -> EventLine:
     detail = entry["detail"] if entry["kind"] in _KEPT else {}
     return EventLine(at=entry["at"], kind=entry["kind"], detail=detail)
+
+
+def _environment(history: Sequence[Mapping[str, Any]]) -> EnvironmentFile:
+    told = [e["detail"]["environment"] for e in history if "environment" in e["detail"]]
+    return EnvironmentFile(**(told[-1] if told else environment().model_dump()))
 
 
 def _registration(ledger: Ledger, attempts: tuple[AttemptLine, ...]) -> Registration:

@@ -19,7 +19,6 @@ from threatspec import __version__
 from threatspec.campaign import source_digest
 from threatspec.errors import ExitCode, ThreatspecError
 from threatspec.records import Ledger
-from threatspec.reports.bundle._environment import environment
 from threatspec.reports.bundle._format import (
     MANIFEST,
     MAX_BYTES,
@@ -117,7 +116,7 @@ def _members(
     marks = (MarksLine(trial=t, marks=m.decode()) for t, m in sorted(found.marks.items()))
     registration = RegistrationFile(**dict(found.registration))
     yield "attempts.jsonl", map(_line, found.attempts)
-    yield "environment.json", (_document(environment()),)
+    yield "environment.json", (_document(found.environment),)
     yield "events.jsonl", map(_line, found.events)
     if with_generations:
         yield "generations.jsonl", map(_line, found.texts())

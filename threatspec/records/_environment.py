@@ -7,9 +7,9 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from threatspec.reports.bundle._lines import Environment
+from threatspec.schema import Model
 
-__all__ = ["environment"]
+__all__ = ["Environment", "environment"]
 
 _LIBRARIES = (
     *("accelerate", "gguf", "numpy", "peft", "pydantic", "pyyaml", "ray", "safetensors"),
@@ -17,6 +17,16 @@ _LIBRARIES = (
 )
 """Those on which rows or verdicts depend."""
 _MODEL = re.compile(r"^model name\s*:\s*(.+)$", flags=re.MULTILINE)
+
+
+class Environment(Model):
+    """Libraries and kind of machine; no name of it or of its user."""
+
+    python: str
+    platform: str
+    machine: str
+    cpu: str
+    libraries: dict[str, str]
 
 
 def environment() -> Environment:
