@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -13,12 +15,17 @@ from typing import Any
 import pytest
 import yaml
 
+import threatspec as ts
 from tests.ray.conftest import TINY
 from tests.support.campaigns import answered, measured, threatspec
 from tests.support.ray_heads import Head, start_head
-from threatspec.runners.submission import read_submission
+from threatspec.runners import RayProfile, load_profile
+from threatspec.runners.submission import JobServer, Submission, read_submission
+from threatspec.runners.submission._pack import pack_program
 
 pytestmark = pytest.mark.campaign
+
+NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +57,12 @@ def cluster(tmp_path: Path, head: Head, **more: Any) -> Path:
     return path
 
 
+def load_ray(path: Path) -> RayProfile:
+    found = load_profile(str(path))
+    assert isinstance(found, RayProfile)
+    return found
+
+
 def finished(out: Path) -> dict[str, Any]:
     for _ in range(180):
         told = json.loads(threatspec("status", out, "--json").stdout)
@@ -66,8 +79,11 @@ def test_submitted_watched_fetched_and_verified(
     spec = workspace / "claims" / "tiny.yaml"
     made = threatspec("submit", spec, "--profile", profile, "--out", out)
     assert made.returncode == 0, made.stdout + made.stderr
+    profile = cluster(tmp_path, head, storage=str(tmp_path / "elsewhere"))
     again = threatspec("submit", spec, "--profile", profile, "--out", out, "--json")
     assert json.loads(again.stdout)["attached"] is True, "one plan runs once"
+    assert read_submission(out).storage == str(tmp_path / "storage"), "where the job writes"
+    profile = cluster(tmp_path, head)
     told = finished(out)
     logs = threatspec("logs", out).stdout
     assert told["job"]["state"] == "SUCCEEDED", logs
@@ -83,6 +99,7 @@ def test_submitted_watched_fetched_and_verified(
     here = tmp_path / "here"
     assert threatspec("run", spec, "--out", here).returncode == 1
     assert measured(out) == measured(here)
+    status_needs_no_progress_file(here)
     ended = threatspec("cancel", out)
     assert "has ended already: SUCCEEDED" in ended.stdout
     later = threatspec("submit", spec, "--profile", profile, "--out", out, "--json")
@@ -174,6 +191,89 @@ def test_no_job_server(workspace: Path, tmp_path: Path, head: Head) -> None:
     )
     assert made.returncode == 3
     assert "no job server answers at http://127.0.0.1:9 (waited 1 s)" in made.stderr
+
+
+def test_the_job_runs_the_program_that_was_sent(
+    head: Head, workspace: Path, tmp_path: Path
+) -> None:
+    """A changed copy makes another plan, and its job runs just that plan: not what is installed."""
+    package = pack_program(tmp_path / "program")
+    attack = package / "attacks" / "full_finetune.py"
+    attack.write_text(attack.read_text() + "\nCHANGED = 1\n")
+    spec, out = workspace / "claims" / "tiny.yaml", tmp_path / "run"
+    environment = {**os.environ, "PYTHONPATH": str(package.parent)}
+    command = ["-P", "-m", "threatspec", "submit", spec, "--out", out, "--profile"]
+    made = subprocess.run(
+        [sys.executable, *map(str, command), str(cluster(tmp_path, head))],
+        capture_output=True, text=True, check=False, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    submission = read_submission(out)
+    assert submission.plan != ts.plan(spec).id
+    told = finished(out)
+    assert told["job"]["state"] == "SUCCEEDED", threatspec("logs", out).stdout
+    assert told["progress"]["plan"] == submission.plan
+
+
+def test_a_job_of_another_plan_fails_with_a_code(workspace: Path, tmp_path: Path) -> None:
+    spec = workspace / "claims" / "tiny.yaml"
+    done = threatspec("run", spec, "--plan", "plan-of-another", "--out", tmp_path / "run")
+    assert done.returncode == 3
+    assert "TS-CODE-CHANGED" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_limit_is_the_one_of_the_job_server(tmp_path: Path, head: Head) -> None:
+    server = JobServer(load_ray(cluster(tmp_path, head)))
+
+    def answer(size: int) -> int:
+        path = f"/api/packages/gcs/_ray_pkg_{size:016x}.zip"
+        return int(server._client._do_request("PUT", path, data=b"x" * size).status_code)
+
+    assert answer(server.most_bytes) == 200
+    assert answer(server.most_bytes + 1) == 413
+
+
+def test_status_without_a_job_server(workspace: Path, tmp_path: Path) -> None:
+    profile = {"schema": "threatspec/runner/v1", "kind": "ray", "storage": str(tmp_path / "s")}
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump({**profile, "dashboard": NOBODY}))
+    Submission(
+        job="threatspec-tiny-1", plan="plan-1", profile=str(tmp_path / "p.yaml"),
+        dashboard=NOBODY, storage=str(tmp_path / "s"), spec_file="tiny.yaml", submitted_at=0,
+    ).write(tmp_path / "run")  # fmt: skip
+    told = threatspec("status", tmp_path / "run")
+    assert told.returncode == 0, told.stderr
+    assert f"no job server answers at {NOBODY}" in " ".join(told.stdout.split())
+    assert "nothing is recorded yet" in told.stdout
+    assert "TS-RUNNER-ADDRESS" in threatspec("status", tmp_path / "run", "--json").stdout
+
+
+def status_needs_no_progress_file(out: Path) -> None:
+    """A ledger alone says the same."""
+    before = json.loads(threatspec("status", out, "--json").stdout)["progress"]
+    (out / "progress.json").unlink()
+    after = json.loads(threatspec("status", out, "--json").stdout)["progress"]
+    assert after["total"] == before["total"]
+    assert after["spend"]["flops"] == before["spend"]["flops"]
+    assert after["verdicts"] == before["verdicts"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"runtime_env": {"working_dir": "."}}, "must leave working_dir to the submission"),
+        ({"storage": "s3://user:word@bucket/runs"}, "must name no user or password"),
+    ],
+)
+def test_profiles_that_take_no_submissions(
+    workspace: Path, tmp_path: Path, head: Head, fields: dict[str, Any], said: str
+) -> None:
+    spec = workspace / "claims" / "tiny.yaml"
+    profile = cluster(tmp_path, head, **fields)
+    made = threatspec("submit", spec, "--profile", profile, "--out", tmp_path / "x")
+    assert made.returncode == 4
+    assert said in made.stderr
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_profile_without_storage_takes_no_submissions(

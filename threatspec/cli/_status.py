@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_PAUSE_S = 3.0
+"""How long the job server is waited for; whoever asks again waits again."""
+
 
 @click.command()
 @target_argument
@@ -27,22 +30,36 @@ def command(target: Path, as_json: bool) -> int:
     """Show how far the campaign of TARGET is, a results folder or claims file.
 
     Trials, time left, spend, verdicts so far and workers; of a submission also the state of its
-    job.
+    job, if the cluster answers.
 
     \b
     threatspec status runs/quickstart
+    threatspec status claims/quickstart.yaml --json
     """
     from threatspec.runners.submission import SUBMISSION, read_submission
 
     folder = folder_of(target)
     submission = read_submission(folder) if (folder / SUBMISSION).exists() else None
-    job = server_of(submission).job(submission.job) if submission else None
+    job, trouble = _job(submission) if submission else (None, "")
     progress = _progress(folder, submission)
     if as_json:
-        click.echo(json.dumps(_data(job, progress), indent=1))
+        click.echo(json.dumps(_data(job, trouble, progress), indent=1))
     else:
-        _print(job, progress, _price(submission))
+        facts = [("job", trouble)] if trouble else []
+        _print(facts, job, progress, _price(submission))
     return 0
+
+
+def _job(submission: Submission) -> tuple[Job | None, str]:
+    """Its job, or why it is not known: what is recorded can be shown without a cluster."""
+    from threatspec.errors import ThreatspecError
+
+    try:
+        return server_of(submission, _PAUSE_S).job(submission.job), ""
+    except ThreatspecError as error:
+        if error.code not in {"TS-RUNNER-ADDRESS", "TS-SUBMISSION"}:
+            raise
+        return None, f"{submission.job}: {error}"
 
 
 def _progress(folder: Path, submission: Submission | None) -> Progress | None:
@@ -54,10 +71,34 @@ def _progress(folder: Path, submission: Submission | None) -> Progress | None:
     place = storage_of(submission) if submission else Storage(folder)
     if "progress.json" in place:
         return read_progress(place.read("progress.json").decode("utf-8", "replace"))
+    if submission is None and (folder / "plan.json").exists():
+        return _recorded(folder)
     if submission is None:
         text = f"{folder} must be a results folder, but holds neither a campaign nor a submission"
         raise ThreatspecError("TS-NO-RUN", text, exit_code=ExitCode.USAGE)
     return None
+
+
+def _recorded(folder: Path) -> Progress:
+    """What the ledger of a folder without `progress.json` says."""
+    from threatspec import api
+    from threatspec.records import Ledger, Spend
+    from threatspec.runners import Progress
+
+    with Ledger.open(folder) as ledger:
+        plan, spends = ledger.plan, [result.spend for result in ledger.results().values()]
+    verdict = api.verdict(folder)
+    return Progress(
+        at=max(path.stat().st_mtime for path in folder.iterdir()),
+        plan=plan.id,
+        total=len(plan.trials),
+        finished=len(spends),
+        spend=sum(spends, Spend()),
+        busy_s=sum(spend.seconds for spend in spends),
+        running=(),
+        workers=(),
+        verdicts={claim.id: claim.verdict for claim in verdict.claims},
+    )
 
 
 def _price(submission: Submission | None) -> float | None:
@@ -66,22 +107,24 @@ def _price(submission: Submission | None) -> float | None:
     return profile_of(submission).price_per_hour if submission else None
 
 
-def _data(job: Job | None, progress: Progress | None) -> dict[str, Any]:
+def _data(job: Job | None, trouble: str, progress: Progress | None) -> dict[str, Any]:
     state = {"id": job.id, "state": job.state, "message": job.message} if job else None
     return {
         "schema": "threatspec/status/v1",
         **({"job": state} if state else {}),
+        **({"job_unknown": trouble} if trouble else {}),
         **({"progress": progress.model_dump(mode="json", by_alias=True, exclude_none=True)}
            if progress else {}),
     }  # fmt: skip
 
 
-def _print(job: Job | None, progress: Progress | None, price: float | None) -> None:
+def _print(
+    facts: list[tuple[str, str]], job: Job | None, progress: Progress | None, price: float | None
+) -> None:
     from threatspec.cli._outcome import terminal
     from threatspec.reports import print_facts
 
     console = terminal()
-    facts: list[tuple[str, str]] = []
     if job:
         facts.append(("job", f"{job.id}: {job.state}"))
         if job.state == "FAILED" and job.message:

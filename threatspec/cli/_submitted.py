@@ -38,11 +38,13 @@ def profile_of(submission: Submission) -> RayProfile:
     return found.model_copy(update={"dashboard": submission.dashboard})
 
 
-def server_of(submission: Submission) -> JobServer:
-    """The job server that has it."""
+def server_of(submission: Submission, wait_s: float | None = None) -> JobServer:
+    """The job server that has it; waited for as long as its profile says, or for `wait_s`."""
     from threatspec.runners.submission import JobServer
 
-    return JobServer(profile_of(submission))
+    profile = profile_of(submission)
+    wait = {} if wait_s is None else {"wait_s": min(wait_s, profile.wait_s)}
+    return JobServer(profile.model_copy(update=wait))
 
 
 def storage_of(submission: Submission) -> Storage:

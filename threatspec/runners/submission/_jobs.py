@@ -32,6 +32,8 @@ class Job:
     message: str
     plan: str
     """Id of the plan that it runs; empty if it is none of ours."""
+    storage: str
+    """Where its records are; empty if it is none of ours."""
 
     @property
     def over(self) -> bool:
@@ -150,6 +152,7 @@ def _job(details: Any) -> Job:
         state=str(getattr(details.status, "value", details.status)),
         message=details.message or "",
         plan=metadata.get("threatspec_plan", ""),
+        storage=metadata.get("threatspec_storage", ""),
     )
 
 

@@ -57,7 +57,7 @@ def submit(
         plan=plan.id,
         profile=os.path.abspath(name) if name.endswith(_SUFFIXES) else name,
         dashboard=profile.dashboard,
-        storage=str(profile.storage),
+        storage=running.storage if running else str(profile.storage),
         spec_file=plan.spec_file,
         submitted_at=time.time(),
     )
@@ -101,7 +101,8 @@ def _send(server: JobServer, job: str, spec: LoadedSpec, plan: Plan, profile: Ra
         (work / _PROFILE).write_text(yaml.safe_dump(inner | own), encoding="utf-8")
         program = pack_program(Path(staged))
         environment = _environment(profile, work, program)
-        server.submit(job, _command(file, plan), environment, {"threatspec_plan": plan.id})
+        about = {"threatspec_plan": plan.id, "threatspec_storage": str(profile.storage)}
+        server.submit(job, _command(file, plan), environment, about)
 
 
 def _command(file: str, plan: Plan) -> str:
