@@ -250,3 +250,22 @@ def test_a_large_ledger_is_shipped_in_pieces(storage: Storage, tmp_path: Path) -
         assert len(list(segments(storage).iterdir())) == 2
         restore(storage, tmp_path / "other")
         assert content(tmp_path / "other") == content(ledger.folder)
+
+
+def test_weights_are_removed_once_what_was_read_of_them_is_shipped(
+    ledger: Ledger, storage: Storage
+) -> None:
+    import torch
+
+    from threatspec.runners._artefacts import Artefacts
+
+    shipper, store = Shipper(ledger.folder, storage), ArtefactStore(storage.child("artefacts"))
+    name = store.save({"a": torch.zeros(1)})
+    record(ledger, 0)
+    Artefacts(store, shipper).remove([name])
+    assert name in store, "a machine that goes on from the storage would need it"
+    shipper.ship()
+    assert name not in store
+    record(ledger, 1)
+    Artefacts(store, shipper).remove_all()
+    assert len(list(segments(storage).iterdir())) == 2, "shipped before anything is removed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Shipper:
         self._last: dict[str, dict[str, Any]] = {}
         """The last attempt and the last event that were shipped."""
         self._progress = b""
+        self._later: list[Callable[[], None]] = []
         self._busy = threading.Lock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -92,9 +93,22 @@ class Shipper:
             self._thread.join()
         self.ship()
 
+    def when_shipped(self, call: Callable[[], None]) -> None:
+        """Call once all that the ledger holds now is in the storage, perhaps in another thread."""
+        self._later.append(call)
+
     def ship(self) -> None:
         """Write all that is new. Raises ThreatspecError TS-STORAGE."""
-        with self._busy, _reading(self._folder) as db:
+        with self._busy:
+            due = len(self._later)
+            self._ship_entries()
+            for call in self._later[:due]:
+                call()
+            del self._later[:due]
+        self._ship_progress()
+
+    def _ship_entries(self) -> None:
+        with _reading(self._folder) as db:
             for entries in _pieces(_news(db, *self._shipped())):
                 data = segment_bytes(self._number + 1, self._before, entries)
                 self._segments.write(segment_name(self._number + 1), data)
@@ -102,7 +116,6 @@ class Shipper:
                 self._before = digest_of(data)
                 for entry in entries:
                     self._note(entry)
-        self._ship_progress()
 
     def _ship_progress(self) -> None:
         path = self._folder / "progress.json"

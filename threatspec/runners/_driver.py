@@ -13,7 +13,6 @@ from contextlib import suppress
 
 from threatspec.errors import ThreatspecError
 from threatspec.records import (
-    ArtefactStore,
     Attempt,
     Ledger,
     Marker,
@@ -21,6 +20,7 @@ from threatspec.records import (
     TrialResult,
     TrialStatus,
 )
+from threatspec.runners._artefacts import Artefacts
 from threatspec.runners._graph import TrialGraph
 from threatspec.runners._pace import Pace
 from threatspec.runners._pool import Answer, Loss, Place, Pool, Worker
@@ -60,7 +60,7 @@ class Driver:
         state: graph, marks and workers; changed here.
         reading: what outcomes leave without purpose.
         pool: the workers.
-        store: tampered weights.
+        artefacts: tampered weights that nobody reads any more are removed from there.
         profile: timeouts, retries, speculation.
         stopping: why no further trial may begin.
         observer: who watches.
@@ -72,7 +72,7 @@ class Driver:
         state: RunState,
         reading: Reading,
         pool: Pool,
-        store: ArtefactStore,
+        artefacts: Artefacts,
         profile: Profile,
         stopping: Stopping,
         observer: Observer,
@@ -82,7 +82,7 @@ class Driver:
         self.graph: TrialGraph = state.graph
         self.reading = reading
         self.pool = pool
-        self.store = store
+        self.artefacts = artefacts
         self.profile = profile
         self.stopping = stopping
         self.observer = observer
@@ -201,8 +201,7 @@ class Driver:
         self.graph.drop(self.reading.enter(result))
         read = self.graph.take_unread()
         if not self.profile.keep_artefacts:  # tampered weights do not outlive their measurement
-            for name in read:
-                self.store.remove(name)
+            self.artefacts.remove(read)
 
     # what goes wrong around trials
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from threatspec.errors import ExitCode, ThreatspecError
 from threatspec.records import Ledger, Shipper, Spend, campaign_storage, environment, restore
+from threatspec.runners._artefacts import Artefacts
 from threatspec.runners._driver import Driver, Reading
 from threatspec.runners._graph import TrialGraph
 from threatspec.runners._inputs import check_inputs
@@ -46,7 +47,7 @@ def run_campaign(
     Raises ThreatspecError TS-INTERRUPTED on Ctrl-C, TS-SPEND-LIMIT, TS-DISK-FULL, what
     `check_inputs` raises, and what the runner raises; what was measured is kept.
     """
-    with _shipped(ledger, profile):
+    with _shipped(ledger, profile) as shipper:
         state, reading = _state(ledger)
         if state.graph.finished < state.graph.total:
             stopping = Stopping(limit or SpendLimit(), profile.price_per_hour)
@@ -56,7 +57,7 @@ def run_campaign(
             watching = Observers(
                 ProgressFile(ledger.folder, ledger.plan.id), *([observer] if observer else [])
             )
-            _drive(ledger, spec_folder, profile, state, reading, stopping, watching)
+            _drive(ledger, spec_folder, profile, state, reading, stopping, watching, shipper)
         if not ledger.events("run-finished"):  # else killed at the last moment
             ledger.event("run-finished")
 
@@ -79,22 +80,24 @@ def _drive(
     reading: Reading,
     stopping: Stopping,
     observer: Observer,
+    shipper: Shipper | None,
 ) -> None:
     errand = _errand(ledger, spec_folder, profile)
     store, graph = errand.artefacts, state.graph
+    artefacts = Artefacts(store, shipper)
     check_inputs(ledger.plan, list(graph.open), graph.results, store, spec_folder)
     here = environment().model_dump(mode="json")
     left = graph.total - graph.finished
     ledger.event("run-started", workers=profile.workers, open=left, environment=here)
     try:
         with stopping.signals(), _pool(errand, profile, ledger) as pool:
-            Driver(ledger, state, reading, pool, store, profile, stopping, observer).run()
+            Driver(ledger, state, reading, pool, artefacts, profile, stopping, observer).run()
     except KeyboardInterrupt:
         stopping.reason = "interrupted"
     if stopping.reason and graph.finished < graph.total:
         raise _stopped(ledger, graph, stopping.reason)
     if not profile.keep_artefacts:
-        store.remove_all()  # what a killed run left behind
+        artefacts.remove_all()
 
 
 def _errand(ledger: Ledger, spec_folder: Path, profile: Profile) -> Errand:
@@ -125,16 +128,16 @@ def _pool(errand: Errand, profile: Profile, ledger: Ledger) -> Iterator[Pool]:
 
 
 @contextmanager
-def _shipped(ledger: Ledger, profile: Profile) -> Iterator[None]:
+def _shipped(ledger: Ledger, profile: Profile) -> Iterator[Shipper | None]:
     """While a campaign runs, its records are shipped to the storage of the profile."""
     if not profile.storage:
-        yield
+        yield None
         return
     shipper = Shipper(ledger.folder, campaign_storage(profile.storage, ledger.plan.id))
     shipper.ship()  # workers look for the plan; and a storage that cannot be written is told now
     shipper.start()
     try:
-        yield
+        yield shipper
     finally:
         shipper.close()
 
