@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -212,6 +213,51 @@ def test_another_driver_is_noticed(ledger: Ledger, storage: Storage, tmp_path: P
     with pytest.raises(ThreatspecError, match="another run of the plan") as caught:
         Shipper(ledger.folder, storage)
     assert caught.value.code == "TS-STORAGE"
+
+
+def test_another_run_of_the_plan_is_not_mixed_with_what_is_there(
+    ledger: Ledger, storage: Storage, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        record(ledger, number)
+    Shipper(ledger.folder, storage).close()
+    with Ledger.create(tmp_path / "other", ledger.plan) as other:
+        record(other, 0)
+    before = content(tmp_path / "other")
+    with pytest.raises(ThreatspecError, match="another run of the plan") as caught:
+        restore(storage, tmp_path / "other")
+    assert caught.value.code == "TS-STORAGE"
+    assert content(tmp_path / "other") == before
+
+
+def test_a_damaged_mirror_is_fetched_again(
+    ledger: Ledger, storage: Storage, tmp_path: Path
+) -> None:
+    record(ledger, 0)
+    Shipper(ledger.folder, storage).close()
+    restore(storage, tmp_path / "other")
+    mirrored = tmp_path / "other" / "segments" / "000001.jsonl.gz"
+    kept = mirrored.read_bytes()
+    mirrored.write_bytes(kept[:-5])
+    assert restore(storage, tmp_path / "other") == 1
+    assert mirrored.read_bytes() == kept
+
+
+def test_files_can_be_read_by_whom_the_user_lets_read(storage: Storage, tmp_path: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        storage.write("a", b"x")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "kept" / "a").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_ledger_of_a_later_format_is_refused(ledger: Ledger) -> None:
+    with sqlite3.connect(ledger.folder / "ledger.sqlite") as db:
+        db.execute("UPDATE meta SET value = 'threatspec/ledger/v9' WHERE key = 'schema'")
+    db.close()
+    with pytest.raises(ThreatspecError, match="has the format threatspec/ledger/v9"):
+        Ledger.open(ledger.folder)
 
 
 def test_a_folder_of_another_plan_is_not_restored_into(

@@ -41,6 +41,8 @@ CREATE TABLE events (n INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL
 """
 _ATTEMPT = ("trial", "worker", "started", "ended", "status", "final", "code", "message")
 _FORMAT = "threatspec/ledger/v3"
+_READ = (_FORMAT, "threatspec/ledger/v2")
+"""Formats that are read; in v2 some tables have more columns."""
 
 
 class Attempt:
@@ -187,31 +189,39 @@ class Ledger:
             return {trial: TrialResult.model_validate_json(text) for trial, text in found}
 
     def restored(self, entries: Iterable[Mapping[str, Any]]) -> None:
-        """Take over what segments carry (`Shipper`), as it was; what is there already is left."""
+        """Take over what segments carry (`Shipper`), as it was; what is there already is left.
+
+        Raises ThreatspecError TS-STORAGE, and takes over nothing, where something else is there.
+        """
         with _disk(), self._db:
             for entry in entries:
                 if "attempt" in entry:
                     self._restore_attempt(entry)
                 else:
                     event = entry["event"]
-                    self._db.execute(
-                        "INSERT OR IGNORE INTO events VALUES (?,?,?,?)",
-                        (entry["n"], event["at"], event["kind"], event["detail"]),
-                    )
+                    self._take("events", (entry["n"], event["at"], event["kind"], event["detail"]))
 
     def _restore_attempt(self, entry: Mapping[str, Any]) -> None:
         attempt = entry["attempt"]
-        new = self._db.execute(
-            "INSERT OR IGNORE INTO attempts VALUES (?,?,?,?,?,?,?,?,?)",
-            (entry["n"], *(attempt[name] for name in _ATTEMPT)),
-        ).rowcount
-        if new and "result" in entry:
+        values = (entry["n"], *(attempt[name] for name in _ATTEMPT))
+        if self._take("attempts", values) and "result" in entry:
             trial = attempt["trial"]
             self._db.execute("INSERT INTO results VALUES (?,?)", (trial, entry["result"]))
             for table, size in (("rows", 5), ("generations", 6)):
                 marks = ",".join("?" * size)
                 found = ((trial, *values) for values in entry[table])
                 self._db.executemany(f"INSERT INTO {table} VALUES ({marks})", found)
+
+    def _take(self, table: str, values: tuple[Any, ...]) -> bool:
+        """Whether it was not there yet."""
+        there = self._db.execute(f"SELECT * FROM {table} WHERE n = ?", values[:1]).fetchone()
+        if there not in (None, values):
+            text = f"{self.folder} holds another run of the plan than the storage; go on with one "
+            raise ThreatspecError("TS-STORAGE", f"{text}of them, or use another --out")
+        if there is None:
+            marks = ",".join("?" * len(values))
+            self._db.execute(f"INSERT INTO {table} VALUES ({marks})", values)
+        return there is None
 
     def rows(self, trial: str) -> tuple[Row, ...]:
         """Rows of one judging trial, in the order in which they were read."""
@@ -305,6 +315,8 @@ def _check_meta(folder: Path, db: sqlite3.Connection, plan: Plan) -> None:
         stored = dict(db.execute("SELECT key, value FROM meta"))
     except sqlite3.DatabaseError as error:
         raise _unreadable(folder / "ledger.sqlite", error) from None
+    if stored.get("schema") not in _READ:
+        raise _broken(f"{folder}/ledger.sqlite has the format {stored.get('schema')}")
     if stored.get("plan") != plan.id:
         raise _broken(f"{folder}/plan.json was changed after the run began")
 

@@ -64,10 +64,20 @@ def read_segments(place: Storage, mirror: Storage | None = None) -> Iterator[Seg
     for expected, number in enumerate(numbers, start=1):
         if number != expected:
             raise _broken(place, expected, "is missing")
-        data = _bytes(place, mirror, segment_name(number))
-        segment = _segment(place, number, before, data)
+        segment = _mirrored(place, mirror, number, before)
         before = segment.digest
         yield segment
+
+
+def _mirrored(place: Storage, mirror: Storage | None, number: int, before: str) -> Segment:
+    """A mirrored segment that was damaged since is fetched again."""
+    name = segment_name(number)
+    if mirror is not None and name in mirror:
+        try:
+            return _segment(mirror, number, before, mirror.read(name))
+        except ThreatspecError:
+            mirror.remove(name)
+    return _segment(place, number, before, _bytes(place, mirror, name))
 
 
 def _number(name: str) -> int:

@@ -83,7 +83,7 @@ class Shipper:
         while not self._over.wait(every_s):
             try:
                 self.ship()
-            except ThreatspecError:
+            except (ThreatspecError, OSError):
                 continue  # close() tells, if it is still so
 
     def close(self) -> None:
@@ -108,6 +108,13 @@ class Shipper:
         self._ship_progress()
 
     def _ship_entries(self) -> None:
+        try:
+            self._ship_news()
+        except sqlite3.Error as error:
+            text = f"{self._folder}/ledger.sqlite cannot be read: {error}"
+            raise ThreatspecError("TS-RECORDS", f"{text}; nothing more is shipped") from error
+
+    def _ship_news(self) -> None:
         with _reading(self._folder) as db:
             for entries in _pieces(_news(db, *self._shipped())):
                 data = segment_bytes(self._number + 1, self._before, entries)

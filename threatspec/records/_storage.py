@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +18,8 @@ from threatspec.records._disk import disk_full, says_full
 __all__ = ["Storage", "campaign_storage"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_USER = re.compile(r"[^\s/@:\"']+:[^\s/@\"']+@")
+"""User and password of a URL."""
 
 
 class Storage:
@@ -153,18 +155,18 @@ def _file_system(address: str) -> Any:
 
 
 def _refused(url: str, what: str, error: Exception) -> ThreatspecError:
-    detail = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    detail = _USER.sub("", " ".join(str(error).split()))[:200] or type(error).__name__
     text = f"{url} cannot be {what}: {detail}; change `storage` in the profile, or the credentials"
     return ThreatspecError("TS-STORAGE", text)
 
 
 def _write(path: Path, data: bytes) -> None:
+    """With the rights that the user's files have: others may be meant to read them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        try:
-            file.write(data)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
