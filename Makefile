@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo demo-llm test test-llm lint bench specimens clean
+.PHONY: help demo demo-llm test test-llm test-ray lint bench specimens clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -29,11 +29,14 @@ demo-llm: $(VENV)/.run  ## Fetch a real chat model and run claims/smollm2-person
 
 # Campaigns and browsers use all cores by themselves; everything else is shared out.
 TOGETHER := tests/browser tests/campaign
-APART := $(filter-out $(TOGETHER) tests/llm tests/support tests/extension_package,$(patsubst %/,%,$(wildcard tests/*/)))
+APART := $(filter-out $(TOGETHER) tests/llm tests/ray tests/support tests/extension_package,$(patsubst %/,%,$(wildcard tests/*/)))
 
-test: $(VENV)/.dev  ## All tests but those of the real chat model
+test: $(VENV)/.dev  ## All tests but those of the real chat model and of clusters
 	$(BIN)/pytest -m 'not llm' $(TOGETHER)
 	$(BIN)/pytest -m 'not llm' -n 2 --dist loadfile $(APART)
+
+test-ray: $(VENV)/.dev  ## Campaigns on real Ray clusters of this machine
+	$(BIN)/pytest -n 2 --dist loadfile tests/ray
 
 test-llm: $(VENV)/.dev  ## The reduced campaign on the real chat model
 	$(BIN)/threatspec models fetch smollm2

@@ -84,6 +84,12 @@ def test_what_cannot_be_written_is_told_without_the_password(tmp_path: Path) -> 
     assert Storage("sftp://me:secret@host/x").url == "sftp://host/x"
 
 
+@pytest.mark.parametrize("url", ["", "/", "file://", "s3://"])
+def test_a_whole_disk_or_server_is_no_storage(url: str) -> None:
+    with pytest.raises(ThreatspecError, match="a folder of its own"):
+        Storage(url)
+
+
 def test_a_kind_of_storage_that_nobody_knows() -> None:
     with pytest.raises(ThreatspecError, match="fsspec knows, but is gopher://") as caught:
         Storage("gopher://host/x").names()
@@ -279,7 +285,7 @@ def test_a_storage_that_fails_for_a_while_does_not_end_the_run(
     ledger: Ledger, storage: Storage, tmp_path: Path
 ) -> None:
     shipper = Shipper(ledger.folder, storage)
-    shutil.rmtree(tmp_path / "kept")
+    shutil.rmtree(tmp_path / "kept", ignore_errors=True)
     (tmp_path / "kept").write_text("in the way")
     shipper.start(0.01)
     record(ledger, 0)

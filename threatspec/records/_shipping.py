@@ -45,6 +45,7 @@ class Shipper:
         self._before = FIRST
         self._last: dict[str, dict[str, Any]] = {}
         """The last attempt and the last event that were shipped."""
+        self._planned = False
         self._progress = b""
         self._later: list[Callable[[], None]] = []
         self._busy = threading.Lock()
@@ -58,8 +59,6 @@ class Shipper:
             self._number, self._before = segment.number, segment.digest
             for entry in segment.entries:
                 self._note(entry)
-        if "plan.json" not in self._storage:
-            self._storage.write("plan.json", (self._folder / "plan.json").read_bytes())
         with _reading(self._folder) as db:
             if any(not _has(db, entry) for entry in self._last.values()):
                 text = f"{self._storage.url} must hold what {self._folder} holds, but another run "
@@ -102,10 +101,17 @@ class Shipper:
         with self._busy:
             due = len(self._later)
             self._ship_entries()
+            self._ship_plan()
             for call in self._later[:due]:
                 call()
             del self._later[:due]
         self._ship_progress()
+
+    def _ship_plan(self) -> None:
+        """After the first segment: where there is a plan, there is also when it was frozen."""
+        if not self._planned and "plan.json" not in self._storage:
+            self._storage.write("plan.json", (self._folder / "plan.json").read_bytes())
+        self._planned = True
 
     def _ship_entries(self) -> None:
         try:

@@ -30,8 +30,10 @@ class Storage:
     """
 
     def __init__(self, url: str | Path) -> None:
-        text = str(url)
-        self._address = text.removeprefix("file://").rstrip("/") or "/"
+        self._address = str(url).removeprefix("file://").rstrip("/")
+        if not self._address or self._address.endswith(":"):
+            text = f"storage must be a folder of its own, but is {str(url)!r}"
+            raise ThreatspecError("TS-STORAGE", text, exit_code=ExitCode.USAGE)
         self._remote = "://" in self._address
         self._opened: Any = None
 
@@ -145,7 +147,8 @@ def _file_system(address: str) -> Any:
     try:
         import fsspec
 
-        return fsspec.filesystem(protocol)
+        system, _ = fsspec.core.url_to_fs(address)
+        return system
     except ImportError as error:
         text = f"storage at {protocol}:// needs the package that opens it: {error}"
         raise ThreatspecError("TS-MISSING-EXTRA", text) from None
