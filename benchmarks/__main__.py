@@ -16,6 +16,7 @@ BENCHMARKS = (
     "runners",
     "fault_storm",
     "driver_overhead",
+    "campaign_bytes",
     "simulate_cluster",
     "error_rates",
 )

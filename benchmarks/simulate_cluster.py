@@ -49,6 +49,7 @@ def _options() -> argparse.ArgumentParser:
     add("--cells", type=int, default=2000)
     add("--looks", type=int, default=3, help="looks of each cell, one after the other")
     add("--subjects", type=int, default=8)
+    add("--load", type=float, help="seconds to load a subject, before the factor; else recorded")
     add("--driver", type=float, default=DRIVER_S, help="seconds of the driver per trial")
     add("--failures", type=float, default=0.01, help="workers lost per worker-hour")
     add("--node-losses", type=float, default=0.01, help="nodes of 8 lost per node-hour")
@@ -62,6 +63,7 @@ def _options() -> argparse.ArgumentParser:
 
 def _print(given: argparse.Namespace, folder: Path) -> None:
     kinds, load_s = recorded(folder)
+    load_s = load_s if given.load is None else given.load
     for kind, found in kinds.items():
         print(f"{kind:9} {len(found):5} trials recorded, mean {fmean(found):.3f} s")
     print(f"loading a subject {load_s:.3f} s")
