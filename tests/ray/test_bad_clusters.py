@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.ray.conftest import Profile, Spec
+from tests.support.bundles import bundled, made_run
 from tests.support.campaigns import ROOT, threatspec
 from tests.support.ray_heads import Head, start_head
 
@@ -63,6 +62,21 @@ def test_ray_that_is_not_installed(spec: Spec, tmp_path: Path) -> None:
     assert "TS-MISSING-EXTRA" in done.stderr
 
 
+def test_checking_and_verifying_need_no_ray(tmp_path: Path) -> None:
+    bundle = bundled(tmp_path, made_run(tmp_path))
+    code = (
+        "import sys; sys.modules['ray'] = sys.modules['fsspec'] = None\n"
+        "from threatspec.cli import main\n"
+        "main(sys.argv[1:])"
+    )
+    for verb in (["check", "claims/quickstart.yaml"], ["verify", str(bundle)]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *verb], capture_output=True, text=True, check=False,
+            cwd=ROOT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_folder_that_workers_do_not_see(
     head: Head, spec: Spec, profile: Profile, tmp_path: Path
 ) -> None:
@@ -83,6 +97,3 @@ main(["run", {str(path)!r}, "--out", {str(tmp_path / "run")!r}, "--runner", {str
     assert done.returncode == 3
     assert "is not seen from there" in done.stderr
     assert "TS-STORAGE" in done.stderr
-
-
-__all__ = ["os", "time"]

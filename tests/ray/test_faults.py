@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.ray.conftest import Profile, Spec
-from tests.support.campaigns import answered, attempts, measured, start, threatspec, trials_done
+from tests.support.campaigns import attempts, measured, start, threatspec, trials_done
 from threatspec.records import Ledger
 
 pytestmark = pytest.mark.campaign
@@ -184,6 +184,3 @@ def everything_done_once(out: Path) -> bool:
         results = ledger.results()
     final = [attempt["trial"] for attempt in attempts(out) if attempt["final"]]
     return sorted(final) == sorted(results) and all(r.status == "done" for r in results.values())
-
-
-__all__ = ["answered"]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.ray.conftest import Profile, Spec
 from tests.ray.test_faults import begun, everything_done_once, lost, wait_for
@@ -152,6 +150,3 @@ def test_a_worker_that_eats_its_machines_memory_is_ended(
         done = threatspec("run", path, "--out", out, "--runner", runner)
     assert done.returncode not in {0, 3}, done.stderr
     assert set(lost(out)) == {"TS-WORKER-MEMORY"}, lost(out)
-
-
-__all__ = ["time", "yaml"]
