@@ -391,7 +391,7 @@ def test_a_missing_control_is_said_before_anything_runs(
         (["list", "atacks"], "TS-USAGE", "'attacks'"),
         (["explain", "TS-BUDGT"], "TS-UNKNOWN-NAME", "did you mean 'TS-BUDGET'?"),
         (["run", "{spec}", "--runner", "locl"], "TS-UNKNOWN-NAME", "did you mean 'local'?"),
-        (["run", "{spec}", "--runner", "no/such.yaml"], "TS-UNKNOWN-NAME", "known: local"),
+        (["run", "{spec}", "--runner", "no/such.yaml"], "TS-UNKNOWN-NAME", "known: cluster, local"),
         (["run", "{spec}", "--out", "{spec}"], "TS-USAGE", "is a file"),
         (["check", "{empty}"], "TS-USAGE", "must hold claims files (*.yaml), but has none"),
         (["show", "cell-1"], "TS-USAGE", "Missing option '--run'"),
