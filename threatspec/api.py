@@ -84,6 +84,7 @@ def run(
     require_decidable(frozen)
     _require_plan(frozen, plan_id)
     folder = Path(out) if out is not None else default_out(loaded.path)
+    profile = _stored(profile, folder)
     recover(profile, frozen.id, folder)
     with Ledger.create(folder, frozen) as ledger:
         ledger.event("spec-folder", path=str(loaded.folder.resolve()))
@@ -103,7 +104,7 @@ def resume(
     """
     from threatspec.campaign import check_code
 
-    profile = _profile(runner, limit)
+    profile = _stored(_profile(runner, limit), Path(folder))
     with Ledger.open(Path(folder), writable=True) as ledger:
         if not ledger.events("run-finished"):
             check_code(ledger.plan)
@@ -154,6 +155,15 @@ def _profile(runner: str | Profile, limit: SpendLimit | None) -> Profile:
     if limit:
         limit.check(found.price_per_hour)
     return found
+
+
+def _stored(profile: Profile, folder: Path) -> Profile:
+    """A campaign that was submitted lives in its storage, with the weights that are unread."""
+    from threatspec.runners.submission import SUBMISSION, read_submission
+
+    if profile.storage is not None or not (folder / SUBMISSION).exists():
+        return profile
+    return profile.model_copy(update={"storage": read_submission(folder).storage})
 
 
 def _finish(
