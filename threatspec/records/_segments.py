@@ -77,21 +77,16 @@ def _mirrored(place: Storage, mirror: Storage | None, number: int, before: str) 
             return _segment(mirror, number, before, mirror.read(name))
         except ThreatspecError:
             mirror.remove(name)
-    return _segment(place, number, before, _bytes(place, mirror, name))
+    data = place.read(name)
+    if mirror is not None:
+        mirror.write(name, data)
+    return _segment(place, number, before, data)
 
 
 def _number(name: str) -> int:
     """0 for a file that is no segment, e.g. one that is being written."""
     stem = name.removesuffix(".jsonl.gz")
     return int(stem) if stem != name and stem.isdecimal() else 0
-
-
-def _bytes(place: Storage, mirror: Storage | None, name: str) -> bytes:
-    if mirror is None:
-        return place.read(name)
-    if name not in mirror:
-        mirror.write(name, place.read(name))
-    return mirror.read(name)
 
 
 def _segment(place: Storage, number: int, before: str, data: bytes) -> Segment:

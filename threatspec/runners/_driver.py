@@ -197,7 +197,7 @@ class Driver:
     def _record(self, result: TrialResult, attempt: Attempt) -> None:
         self.ledger.record(result, attempt)
         self.state.spend += result.spend
-        self.graph.finish(result.model_copy(update={"generations": (), "rows": ()}))
+        self.graph.finish(result)
         self.graph.drop(self.reading.enter(result))
         read = self.graph.take_unread()
         if not self.profile.keep_artefacts:  # tampered weights do not outlive their measurement

@@ -35,7 +35,8 @@ class Pace:
 
     def overdue(self, running: Sequence[tuple[Trial, float]], now: float) -> Trial | None:
         """Of running trials with their starts, the one that is longest overdue."""
-        late = [(now - since - self._limit(trial.kind), trial) for trial, since in running]
+        limits = {kind: self._limit(kind) for kind in {trial.kind for trial, _ in running}}
+        late = [(now - since - limits[trial.kind], trial) for trial, since in running]
         worst = max(late, key=lambda entry: entry[0], default=None)
         return worst[1] if worst and worst[0] > 0 else None
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import os
+import platform
 import re
 import socket
 import sys
@@ -16,7 +17,7 @@ from threatspec.errors import ThreatspecError
 from threatspec.runners._process import search_path
 from threatspec.runners._profile import RayProfile
 
-__all__ = ["answers_at", "connect", "require_ray", "token_mode"]
+__all__ = ["answers_at", "asks_for_token", "connect", "require_ray", "token_mode"]
 
 _HOST_PORT = re.compile(r"^(?:ray://)?(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d+)$")
 _KEPT = ("HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM")
@@ -146,33 +147,28 @@ def _refused(profile: RayProfile, error: Exception) -> ThreatspecError:
     if "ersion mismatch" in text:
         return ThreatspecError("TS-RUNNER-VERSION", _versions(text))
     if "auth" in text.lower() and "token" in text.lower():
-        return ThreatspecError("TS-RUNNER-AUTH", f"{profile.address}: {_AUTH}")
+        return asks_for_token(profile.address)
     detail = text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
     return _no_answer(profile, detail)
 
 
-_AUTH = (
-    "the cluster asks for another token; set `auth: token` in the profile and RAY_AUTH_TOKEN or "
-    "RAY_AUTH_TOKEN_PATH in the environment"
-)
+def asks_for_token(address: str) -> ThreatspecError:
+    """That a cluster, or its job server, was given no token or a wrong one."""
+    return ThreatspecError(
+        "TS-RUNNER-AUTH",
+        f"the cluster at {address} asks for another token; set `auth: token` in the profile and "
+        "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH in the environment",
+    )
 
 
 def _versions(text: str) -> str:
-    there, here = (
-        " on ".join(
-            f"{name} {version}" for name, version in zip(("Ray", "Python"), pair, strict=False)
-        )
-        for pair in _pairs(text)
-    )
-    return f"the cluster runs {there}, but this machine {here}; use the cluster's versions here"
-
-
-def _pairs(text: str) -> tuple[list[str], list[str]]:
-    """Ray's and Python's version of the cluster and of this process, from Ray's message."""
-    import platform
-
+    """Versions of the cluster, which Ray's message names first, and of this process."""
     import ray
 
-    there = re.findall(r"Ray: (\S+)|Python: (\S+)", text)
-    first = [a or b for a, b in there][:2] or ["another version"]
-    return first, [ray.__version__, platform.python_version()]
+    found = {name: re.search(rf"{name}: (\S+)", text) for name in ("Ray", "Python")}
+    there = " on ".join(f"{name} {match[1]}" for name, match in found.items() if match)
+    here = f"Ray {ray.__version__} on Python {platform.python_version()}"
+    return (
+        f"the cluster runs {there or 'another version'}, but this machine {here}; use the "
+        "cluster's versions here"
+    )

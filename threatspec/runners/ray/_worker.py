@@ -147,7 +147,7 @@ def _loss(error: BaseException) -> Loss:
     text = " ".join(str(error).split())
     if type(error).__name__ == "OutOfMemoryError" or "running low on memory" in text:
         return Loss("TS-WORKER-MEMORY", "the worker was ended, its machine ran out of memory")
-    if "node" in text and "died" in text and "its node" in text:
+    if "its node" in text and "died" in text:
         return Loss(message="the worker's node was lost")
     last = str(error).strip().splitlines()[-1:]
     return Loss(message=f"the worker was lost: {type(error).__name__}: {' '.join(last)[:300]}")

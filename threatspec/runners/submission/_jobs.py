@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from threatspec.errors import ThreatspecError
 from threatspec.runners._profile import RayProfile
-from threatspec.runners.ray import answers_at, require_ray, token_mode
+from threatspec.runners.ray import answers_at, asks_for_token, require_ray, token_mode
 
 __all__ = ["Job", "JobServer", "jobs_of"]
 
@@ -170,9 +170,5 @@ def _await(profile: RayProfile) -> None:
 def _refused(address: str, error: Exception) -> ThreatspecError:
     text = " ".join(str(error).split())[:300]
     if type(error).__name__ == "AuthenticationError" or "status code 401" in text:
-        return ThreatspecError(
-            "TS-RUNNER-AUTH",
-            f"{address} asks for another token; set `auth: token` in the profile and "
-            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH in the environment",
-        )
+        return asks_for_token(address)
     return ThreatspecError("TS-SUBMISSION", f"{address} refused: {type(error).__name__}: {text}")
