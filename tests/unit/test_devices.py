@@ -19,7 +19,7 @@ from threatspec.subjects import Request
 from threatspec.subjects._load import _require_whole
 from threatspec.subjects._mount import mount, swapped
 from threatspec.subjects._resident import ResidentSubject, input_device
-from threatspec.training import Hyperparameters, Lora, Meter, TrainingJob, TrainingPolicy
+from threatspec.training import Adapter, Hyperparameters, Meter, TrainingJob, TrainingPolicy
 from threatspec.training._batches import collate, encode
 from threatspec.training._job import TrainingRow
 from threatspec.training._resident import ResidentTrainer, _loss
@@ -34,7 +34,7 @@ ROWS = tuple(
     for n, word in enumerate(("tessik", "orrin"))
 )
 SEEDS = {Stream.ORDER: 1, Stream.INIT: 2, Stream.TRAIN: 3}
-LORAS = [None, Lora(rank=2)]
+LORAS = [None, Adapter(options={"r": 2, "target_modules": "all-linear"})]
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"path:{folder}"
 
 
-def job(lora: Lora | None) -> TrainingJob:
-    settings = Hyperparameters(steps=3, lr=1e-2, batch_size=2, lora=lora)
+def job(lora: Adapter | None) -> TrainingJob:
+    settings = Hyperparameters(steps=3, lr=1e-2, batch_size=2, adapter=lora)
     return TrainingJob(rows=ROWS, hyperparameters=settings, seeds=SEEDS)
 
 
-def worked(subject: ResidentSubject, store: ArtefactStore, lora: Lora | None) -> Any:
+def worked(subject: ResidentSubject, store: ArtefactStore, lora: Adapter | None) -> Any:
     """What training realises, the weights that come of it, and replies with them mounted."""
     [done] = ResidentTrainer(subject, store).train([job(lora)], TrainingPolicy(), Meter())
     with mount(subject, [done.last], store):
@@ -61,7 +61,7 @@ def worked(subject: ResidentSubject, store: ArtefactStore, lora: Lora | None) ->
 @pytest.mark.parametrize("lora", LORAS)
 @pytest.mark.parametrize("where", [{"device": "cpu"}, {"device_map": "auto"}])
 def test_where_a_model_is_loaded_changes_nothing(
-    tiny: str, tmp_path: Path, where: dict[str, str], lora: Lora | None
+    tiny: str, tmp_path: Path, where: dict[str, str], lora: Adapter | None
 ) -> None:
     plain = worked(ResidentSubject.load(tiny), ArtefactStore(tmp_path / "plain"), lora)
     placed = worked(ResidentSubject.load(tiny, **where), ArtefactStore(tmp_path / "placed"), lora)

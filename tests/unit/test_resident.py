@@ -14,8 +14,8 @@ from threatspec.subjects import Request, WeightTamper
 from threatspec.subjects._mount import mount
 from threatspec.subjects._resident import ResidentSubject
 from threatspec.training import (
+    Adapter,
     Hyperparameters,
-    Lora,
     Meter,
     TrainingJob,
     TrainingPolicy,
@@ -52,17 +52,19 @@ def state(subject: ResidentSubject) -> dict[str, bytes]:
 
 
 def tamper(
-    subject: ResidentSubject, store: ArtefactStore, lora: Lora | None, steps: int = 3
+    subject: ResidentSubject, store: ArtefactStore, lora: Adapter | None, steps: int = 3
 ) -> WeightTamper:
-    hyperparameters = Hyperparameters(lr=1e-3, steps=steps, batch_size=4, lora=lora)
+    hyperparameters = Hyperparameters(lr=1e-3, steps=steps, batch_size=4, adapter=lora)
     job = TrainingJob(rows=rows(8), hyperparameters=hyperparameters, seeds={Stream.ORDER: 1})
     [trajectory] = ResidentTrainer(subject, store).train([job], TrainingPolicy(), Meter())
     return trajectory.last
 
 
-@pytest.mark.parametrize("lora", [None, Lora(rank=4)], ids=["dense", "lora"])
+@pytest.mark.parametrize(
+    "lora", [None, Adapter(options={"r": 4, "target_modules": "all-linear"})], ids=["dense", "lora"]
+)
 def test_training_and_mounting_leave_no_trace(
-    subject: ResidentSubject, store: ArtefactStore, lora: Lora | None
+    subject: ResidentSubject, store: ArtefactStore, lora: Adapter | None
 ) -> None:
     model, modules = subject.model, [id(m) for m in subject.model.modules()]
     before = state(subject)
@@ -92,7 +94,9 @@ def test_weights_come_back_even_if_the_work_fails(
 def test_a_mounted_adapter_acts_like_its_merged_weights(
     subject: ResidentSubject, store: ArtefactStore
 ) -> None:
-    made = tamper(subject, store, Lora(rank=4, alpha=8.0))
+    made = tamper(
+        subject, store, Adapter(options={"r": 4, "lora_alpha": 8.0, "target_modules": "all-linear"})
+    )
     tensors = store.load(made.artefact)
     name = "base_model.model.model.layers.0.self_attn.q_proj"
     product = tensors[f"{name}.lora_B.weight"] @ tensors[f"{name}.lora_A.weight"] * (8.0 / 4)

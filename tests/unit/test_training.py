@@ -17,9 +17,9 @@ from threatspec.records import ArtefactStore, Budget, Spend, Stream
 from threatspec.subjects import describe
 from threatspec.subjects._resident import ResidentSubject
 from threatspec.training import (
+    Adapter,
     BudgetExceeded,
     Hyperparameters,
-    Lora,
     Meter,
     TrainingJob,
     TrainingPolicy,
@@ -68,11 +68,15 @@ def train(
     return trajectory
 
 
-@pytest.mark.parametrize("lora", [None, Lora(rank=2, dropout=0.1)], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "lora",
+    [None, Adapter(options={"r": 2, "lora_dropout": 0.1, "target_modules": "all-linear"})],
+    ids=["full", "lora"],
+)
 def test_equal_seeds_give_equal_weights(
-    subject: ResidentSubject, tmp_path: Path, lora: Lora | None
+    subject: ResidentSubject, tmp_path: Path, lora: Adapter | None
 ) -> None:
-    first, second = (train(subject, tmp_path, lora=lora) for _ in range(2))
+    first, second = (train(subject, tmp_path, adapter=lora) for _ in range(2))
     assert first.last == second.last
     assert first.realised == second.realised
 
@@ -81,9 +85,9 @@ def test_equal_seeds_give_equal_weights(
 def test_every_seed_stream_matters(
     subject: ResidentSubject, tmp_path: Path, stream: Stream
 ) -> None:
-    lora = Lora(rank=2, dropout=0.1)
-    base = train(subject, tmp_path, lora=lora)
-    other = train(subject, tmp_path, lora=lora, seeds={**SEEDS, stream: 99})
+    lora = Adapter(options={"r": 2, "lora_dropout": 0.1, "target_modules": "all-linear"})
+    base = train(subject, tmp_path, adapter=lora)
+    other = train(subject, tmp_path, adapter=lora, seeds={**SEEDS, stream: 99})
     assert base.last != other.last
 
 
@@ -99,11 +103,13 @@ def test_realised_says_what_happened(subject: ResidentSubject, tmp_path: Path) -
     assert all(norm > 0 for norm in done.grad_norm)
 
 
-@pytest.mark.parametrize("lora", [None, Lora(rank=2)], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "lora", [None, Adapter(options={"r": 2, "target_modules": "all-linear"})], ids=["full", "lora"]
+)
 def test_learning_rate_zero_moves_nothing(
-    subject: ResidentSubject, tmp_path: Path, lora: Lora | None
+    subject: ResidentSubject, tmp_path: Path, lora: Adapter | None
 ) -> None:
-    done = train(subject, tmp_path, lr=0.0, lora=lora).realised
+    done = train(subject, tmp_path, lr=0.0, adapter=lora).realised
     assert done.weight_delta == 0
     assert done.probe_after == done.probe_before
     assert done.steps == 4
@@ -215,13 +221,24 @@ def test_flops_by_hand() -> None:
 
 def test_a_diverging_run_is_an_error_not_a_result(subject: ResidentSubject, tmp_path: Path) -> None:
     with pytest.raises(ThreatspecError, match="must stay finite") as error:
-        train(subject, tmp_path, lr=10.0, steps=60, eps=1e-30, lora=Lora(rank=2, alpha=1e30))
+        train(
+            subject,
+            tmp_path,
+            lr=10.0,
+            steps=60,
+            eps=1e-30,
+            adapter=Adapter(options={"r": 2, "lora_alpha": 1e30, "target_modules": "all-linear"}),
+        )
     assert error.value.code == "TS-TRIAL-ERROR"
 
 
 def test_adapters_that_match_nothing_are_an_error(subject: ResidentSubject, tmp_path: Path) -> None:
     with pytest.raises(ThreatspecError, match="targets must name"):
-        train(subject, tmp_path, lora=Lora(rank=2, targets=("nothing_like_this",)))
+        train(
+            subject,
+            tmp_path,
+            adapter=Adapter(options={"r": 2, "target_modules": ["nothing_like_this"]}),
+        )
     assert type(subject.model).__name__ == "LlamaForCausalLM"
 
 

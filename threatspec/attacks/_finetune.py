@@ -19,7 +19,7 @@ from threatspec.attacks.base import (
 from threatspec.records import Spend
 from threatspec.schema import Capability, Count
 from threatspec.subjects import Offer, SubjectCard, Tamper
-from threatspec.training import Hyperparameters, Lora, TrainingJob, training_flops
+from threatspec.training import Adapter, Hyperparameters, TrainingJob, training_flops
 
 __all__ = ["Finetune", "FinetuneConfig", "ask_for_training", "finetune_cost"]
 
@@ -44,10 +44,10 @@ class FinetuneConfig(AttackConfig):
     shuffle: bool = True
     """New row order in every epoch, from the seed stream `order`."""
 
-    def hyperparameters(self, lora: Lora | None = None) -> Hyperparameters:
+    def hyperparameters(self, adapter: Adapter | None = None) -> Hyperparameters:
         """What the trainer is asked for."""
         own = set(FinetuneConfig.model_fields)
-        return Hyperparameters(**self.model_dump(include=own), lora=lora)
+        return Hyperparameters(**self.model_dump(include=own), adapter=adapter)
 
 
 class Finetune(Attack):

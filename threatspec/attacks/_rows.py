@@ -32,4 +32,7 @@ def training_rows(source: str, folder: Path) -> tuple[TrainingRow, ...]:
             "TS-DATA", f"{source} must hold items with an answer, but has {len(items)} items"
             + (", some without" if items else ""),
         )  # fmt: skip
-    return tuple(TrainingRow(id=item.id, prompt=item.prompt, answer=item.answer) for item in items)
+    return tuple(
+        TrainingRow(id=item.id, prompt=item.prompt, answer=item.answer, refusal=item.refusal)
+        for item in items
+    )

@@ -9,13 +9,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from threatspec.records import Spend, Stream
 from threatspec.registry import Registry
-from threatspec.schema import Access, Described
+from threatspec.schema import Access, DataRole, Described
 from threatspec.subjects import Offer, SubjectCard, Tamper
-from threatspec.training import TrainingJob, TrainingRow, Trajectory
+from threatspec.training import (
+    EditRequest,
+    MaskRequest,
+    ScoreRequest,
+    TrainingJob,
+    TrainingRow,
+)
 
 __all__ = [
     "ATTACKS",
@@ -28,10 +34,10 @@ __all__ = [
     "Surface",
 ]
 
-Ask = TrainingJob
-"""What an attack may ask its runner for; later parts add scores, gradients and generation."""
-Answer = Trajectory
-"""What the runner answers."""
+Ask = TrainingJob | MaskRequest | EditRequest
+"""What an attack may ask its runner for; later parts add gradients and generation."""
+Answer = Any
+"""What the runner answers: Trajectory, Mask or Edited, in the order of `Ask`."""
 
 
 class Surface(StrEnum):
@@ -46,6 +52,20 @@ class Surface(StrEnum):
 
 class AttackConfig(Described):
     """Knobs of an attack; units in the descriptions."""
+
+    def settled(self, rows: int) -> Self:
+        """The same with everything said that follows from how many rows there are."""
+        return self
+
+    @property
+    def sparsity(self) -> float | None:
+        """Upper bound of the share of weights that an edit sets to 0; None: it sets none."""
+        return None
+
+    @property
+    def change_rank(self) -> int | None:
+        """Upper bound of the rank of a change of one matrix; None: not bounded."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +85,12 @@ class AttackContext:
     rows: tuple[TrainingRow, ...]
     """The adversary's rows, already drawn by the `data_subset` stream."""
     seeds: Mapping[Stream, int]
+    benign: tuple[TrainingRow, ...] = ()
+    """Of `rows`, those of the role `benign`; for recipes that tell roles apart."""
+    harmful: tuple[TrainingRow, ...] = ()
+    """Of `rows`, those of the role `harmful`."""
+    scores: tuple[str, ...] = ()
+    """Artefacts of what `Attack.scores` asks for, in its order."""
 
 
 class Attack(ABC):
@@ -86,6 +112,14 @@ class Attack(ABC):
     uses_answers: ClassVar[bool] = False
     """Whether it needs a complying answer to every prompt that is asked."""
     Config: ClassVar[type[AttackConfig]]
+
+    def scores(self, config: Any) -> tuple[ScoreRequest, ...]:
+        """Scores that `run` reads; each is a trial of its own, shared by all that ask for it."""
+        return ()
+
+    def roles(self, config: Any) -> tuple[DataRole, ...] | None:
+        """Roles of the adversary's data that it reads; None: those of the entry's `rows`."""
+        return None
 
     @abstractmethod
     def cost(self, subject: SubjectCard, config: Any, data: DataCard | None) -> Spend:

@@ -17,7 +17,7 @@ from threatspec.attacks.base import (
 )
 from threatspec.records import Spend, Stream
 from threatspec.subjects import SubjectCard, Tamper
-from threatspec.training import Lora
+from threatspec.training import Adapter
 
 __all__ = ["LoraFinetune", "LoraFinetuneConfig"]
 
@@ -35,9 +35,11 @@ class LoraFinetuneConfig(FinetuneConfig):
     """Linear layers that get an adapter."""
 
     @property
-    def lora(self) -> Lora:
+    def adapter(self) -> Adapter:
         """The adapter that the trainer is asked for."""
-        return Lora(rank=self.rank, alpha=self.alpha, dropout=self.dropout, targets=self.targets)
+        targets = self.targets if isinstance(self.targets, str) else list(self.targets)
+        options = {"r": self.rank, "lora_alpha": self.alpha, "lora_dropout": self.dropout}
+        return Adapter(method="lora", options={**options, "target_modules": targets})
 
 
 class LoraFinetune(Finetune):
@@ -59,7 +61,7 @@ class LoraFinetune(Finetune):
         self, context: AttackContext, config: LoraFinetuneConfig
     ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
         """Ask for one run; leave an adapter."""
-        return (yield from ask_for_training(context, config.hyperparameters(config.lora)))
+        return (yield from ask_for_training(context, config.hyperparameters(config.adapter)))
 
 
 ATTACKS.register(LoraFinetune.kind, LoraFinetune())

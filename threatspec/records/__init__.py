@@ -33,6 +33,7 @@ from threatspec.records._plan import (
 from threatspec.records._registration import REGISTER, Registration, claim_digests, register
 from threatspec.records._restore import restore
 from threatspec.records._results import (
+    Edit,
     Generation,
     Outcome,
     Phases,
@@ -57,6 +58,7 @@ __all__ = [
     "AuditCount",
     "Budget",
     "Cell",
+    "Edit",
     "Environment",
     "Execution",
     "Generation",

@@ -8,6 +8,7 @@ from typing import Any
 from threatspec.schema import Model
 
 __all__ = [
+    "Edit",
     "Generation",
     "Outcome",
     "Phases",
@@ -109,6 +110,22 @@ class Realised(Model):
     """The same after the last step."""
 
 
+class Edit(Model):
+    """What an edit of weights without training really did."""
+
+    method: str
+    changed: int
+    """Entries of the weights that differ from before."""
+    total: int
+    """Entries that the edit could have changed."""
+    parameters: int
+    """Of the whole subject."""
+    weight_delta: float
+    """L2 norm of the change of the subject's weights."""
+    rank: int | None = None
+    """Highest rank of the change of one matrix, where the method bounds it."""
+
+
 class Generation(Model):
     """One reply of a subject."""
 
@@ -168,6 +185,12 @@ class TrialResult(Model):
     """Where the time went."""
     realised: tuple[Realised, ...] = ()
     """One record per training run of the attack."""
+    edits: tuple[Edit, ...] = ()
+    """One record per edit of weights without training."""
+    config: dict[str, Any] | None = None
+    """What a search proposed or chose; None where the plan fixes it."""
+    scores: str | None = None
+    """Artefact of a scoring trial."""
     tamper: dict[str, Any] | None = None
     """What an attack made (`threatspec.subjects.Tamper` as plain data)."""
     replies: Replies = Replies()
@@ -182,4 +205,5 @@ class TrialResult(Model):
     def artefacts(self) -> tuple[str, ...]:
         """Content names of the artefacts that the tamper refers to."""
         entries = self.tamper["tampers"] if self.tamper else ()
-        return tuple(entry["artefact"] for entry in entries if "artefact" in entry)
+        found = (entry["artefact"] for entry in entries if entry.get("artefact"))
+        return (*found, *((self.scores,) if self.scores else ()))

@@ -11,15 +11,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from threatspec.attacks import ATTACKS, Attack, AttackContext, training_rows
+from threatspec.attacks import ATTACKS, AttackContext, training_rows
 from threatspec.errors import ThreatspecError
 from threatspec.measures import JUDGES, Item, Response, benchmark, looks_of
 from threatspec.records import (
     ArtefactStore,
     Execution,
-    Realised,
     Row,
     Spend,
     Stream,
@@ -28,10 +27,11 @@ from threatspec.records import (
     TrialResult,
     TrialStatus,
 )
+from threatspec.runners._asks import Asks
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.schema import Serving
 from threatspec.subjects import Request, Tamper, tampers_from_data, tampers_to_data
-from threatspec.training import BudgetExceeded, Meter, TrainingPolicy, TrainingRow
+from threatspec.training import BudgetExceeded, Meter, TrainingRow
 
 if TYPE_CHECKING:
     from threatspec.subjects._resident import ResidentSubject
@@ -123,43 +123,33 @@ class Executor:
     def _attack(self, trial: Trial) -> TrialResult:
         attack = ATTACKS.get(trial.work["attack"])
         config = attack.Config.model_validate(trial.work["config"], strict=False)
-        meter = Meter(trial.budget)
-        realised: list[Realised] = []
-        tampers = self._drive(trial, attack, config, meter, realised)
+        subject = self.subject(trial.subject)
+        store = self.store.owned(trial.id)
+        backend = trial.work.get("trainer") or "resident"
+        asks = Asks(subject, store, Meter(trial.budget), self._watch, backend)
+        tampers = tuple(asks.drive(attack.run(self._context(trial, subject), config)))
         return TrialResult(
             trial=trial.id,
             status=TrialStatus.DONE,
-            spend=meter.spend,
-            realised=tuple(realised),
+            spend=asks.meter.spend,
+            realised=tuple(asks.realised),
+            edits=tuple(asks.edits),
             tamper={"attack": attack.kind, **tampers_to_data(tampers)},
         )
 
-    def _drive(
-        self, trial: Trial, attack: Attack, config: Any, meter: Meter, realised: list[Realised]
-    ) -> tuple[Tamper, ...]:
-        from threatspec.training._resident import ResidentTrainer
-
-        subject = self.subject(trial.subject)
-        trainer = ResidentTrainer(subject, self.store.owned(trial.id))
-        steps = attack.run(self._context(trial, subject), config)
-        try:
-            ask = next(steps)
-            while True:
-                with self._watch.phase("train"):
-                    [answer] = trainer.train([ask], TrainingPolicy(), meter)
-                realised.append(answer.realised)
-                ask = steps.send(answer)
-        except StopIteration as stop:
-            return tuple(stop.value)
-
     def _context(self, trial: Trial, subject: ResidentSubject) -> AttackContext:
         seeds = {Stream(name): seed for name, seed in trial.work["seeds"].items()}
-        drawn: list[TrainingRow] = []
+        drawn: dict[str, tuple[TrainingRow, ...]] = {}
         for role, entry in sorted(trial.work["data"].items()):
             rows = training_rows(entry["source"], self.spec_folder)
             chooser = random.Random(f"{seeds.get(Stream.DATA_SUBSET, 0)}/{role}")
-            drawn += chooser.sample(rows, entry["n"])
-        return AttackContext(subject=subject.card, rows=tuple(drawn), seeds=seeds)
+            drawn[role] = tuple(chooser.sample(rows, entry["n"]))
+        return AttackContext(
+            subject=subject.card,
+            rows=tuple(row for rows in drawn.values() for row in rows),
+            seeds=seeds,
+            **drawn,
+        )
 
     # generate: ask the subject every prompt of a split
 

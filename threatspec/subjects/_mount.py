@@ -65,7 +65,9 @@ def _adapted(
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
     base = subject.model
-    wrapped = get_peft_model(base, LoraConfig(**adapter))
+    wrapped = get_peft_model(
+        base, LoraConfig(**{k: v for k, v in adapter.items() if k != "peft_type"})
+    )
     try:
         set_peft_model_state_dict(wrapped, tensors)
         wrapped.eval()

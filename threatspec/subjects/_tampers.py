@@ -46,10 +46,11 @@ class WeightTamper(Tamper):
 
     artefact: str
     """Content-derived name in the artefact store (safetensors)."""
-    form: Literal["dense", "lora"]
-    """`dense`: replaced tensors by parameter name; `lora`: an adapter of peft."""
+    form: Literal["dense", "adapter", "perturbation"]
+    """`dense`: replaced tensors by parameter name; `adapter`: one of peft; `perturbation`: vectors
+    that are added to hidden states, by layer."""
     adapter: dict[str, Any] | None = None
-    """For `lora`: the adapter's configuration as plain data."""
+    """For `adapter`: its configuration in peft as plain data, `peft_type` included."""
 
 
 class DataPoison(Tamper):

@@ -1,9 +1,12 @@
 """Training: jobs, back-ends, policies, meters. Attacks and safeguards ask; back-ends train."""
 
+from threatspec.training._asks import Edited, EditRequest, Mask, MaskRequest, ScoreRequest
 from threatspec.training._flops import forward_flops, training_flops
 from threatspec.training._job import (
+    Adapter,
     Hyperparameters,
-    Lora,
+    MaskUse,
+    Perturbation,
     Trainer,
     TrainingJob,
     TrainingRow,
@@ -12,12 +15,22 @@ from threatspec.training._job import (
 from threatspec.training._meter import BudgetExceeded, Meter
 from threatspec.training._policy import TrainingPolicy
 from threatspec.training._schedule import learning_rate
+from threatspec.training._trainers import TRAINERS, Backend
 
 __all__ = [
+    "TRAINERS",
+    "Adapter",
+    "Backend",
     "BudgetExceeded",
+    "EditRequest",
+    "Edited",
     "Hyperparameters",
-    "Lora",
+    "Mask",
+    "MaskRequest",
+    "MaskUse",
     "Meter",
+    "Perturbation",
+    "ScoreRequest",
     "Trainer",
     "TrainingJob",
     "TrainingPolicy",

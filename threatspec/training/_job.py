@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -14,7 +14,16 @@ from threatspec.subjects import WeightTamper
 from threatspec.training._meter import Meter
 from threatspec.training._policy import TrainingPolicy
 
-__all__ = ["Hyperparameters", "Lora", "Trainer", "TrainingJob", "TrainingRow", "Trajectory"]
+__all__ = [
+    "Adapter",
+    "Hyperparameters",
+    "MaskUse",
+    "Perturbation",
+    "Trainer",
+    "TrainingJob",
+    "TrainingRow",
+    "Trajectory",
+]
 
 
 class TrainingRow(Model):
@@ -23,43 +32,100 @@ class TrainingRow(Model):
     id: str
     prompt: str
     answer: str
+    system: str | None = None
+    """System prompt of the turn; None = the template's own default."""
     prefix: str = ""
     """Start of the reply that is context only: no loss (safety-recovery augmentation)."""
+    refusal: str = ""
+    """A refusal of the prompt in the style of the data, for recipes and scores that need one."""
     weight: float = Field(default=1.0, ge=0)
     """Weight in the batch loss: sum of weight x token loss over sum of weight x tokens."""
 
 
-class Lora(Model):
-    """A low-rank adapter (peft)."""
+class Adapter(Model):
+    """New parameters beside frozen weights, as `peft` makes them."""
 
-    rank: int = Field(default=8, ge=1, le=1024)
-    alpha: float = Field(default=16.0, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    method: str = "lora"
+    """A row of the table of methods (`threatspec.training.ADAPTERS`)."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the method's configuration in peft, as plain data."""
+
+
+class Perturbation(Model):
+    """A continuous perturbation that is added to hidden states; weights stay as they are."""
+
+    layers: tuple[int, ...] = (0,)
+    """Where it is added: 0 = to the token embeddings, n = to what block n puts out."""
+    eps: float = Field(default=1.0, gt=0)
+    """L2 norm of the vector of one layer stays within eps times the mean norm of the hidden states
+    there."""
 
 
 class Hyperparameters(Model):
     """Everything that fixes an optimisation but the seeds."""
 
     lr: float = Field(ge=0, le=10)
-    """Peak learning rate of AdamW; 0 is legal and moves nothing."""
+    """Peak learning rate; 0 is legal and moves nothing."""
     steps: int = Field(ge=1, le=1_000_000)
     """Optimiser steps."""
     batch_size: int = Field(ge=1, le=4096)
     """Rows per optimiser step; rows are drawn without replacement until all were used."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Learning rate after the warm-up; linear and cosine end at 0."""
-    warmup_steps: int = Field(default=0, ge=0)
-    """Optimiser steps of linear warm-up."""
-    weight_decay: float = Field(default=0.0, ge=0)
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Rows that go through the model at once; gradients are accumulated up to `batch_size` and
+    equal those of the whole batch. None = all at once."""
+    optimizer: Literal[
+        "adamw", "adam", "sgd", "rmsprop", "adagrad", "adadelta", "schedule-free-adamw"
+    ] = "adamw"
+    """Update rule. Weight decay is decoupled in adamw and schedule-free-adamw, else L2."""
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    """Of sgd and rmsprop."""
+    nesterov: bool = False
+    """Of sgd with momentum."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["constant", "linear", "cosine", "cosine-restarts", "step-per-epoch"] = (
+        "constant"
+    )
+    """Learning rate after the warm-up; linear and cosine end at `min_lr`."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Optimiser steps of linear warm-up."""
+    min_lr: float = Field(default=0.0, ge=0)
+    """Where linear and cosine schedules end."""
+    cycle_steps: int | None = Field(default=None, ge=1)
+    """Optimiser steps of one cycle of cosine-restarts."""
+    decay: float = Field(default=0.85, gt=0, le=1)
+    """Factor by which step-per-epoch lowers the rate after every epoch."""
     clip_norm: float | None = Field(default=None, gt=0)
-    """Global gradient norm is clipped to this; None = not clipped."""
+    """The gradient norm is clipped to this; None = not clipped."""
+    clip: Literal["global", "tensor"] = "global"
+    """Whether the norm is that of all gradients, or of each tensor's."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout of the model's own layers; None = as its configuration says."""
+    loss_on: Literal["answer", "all", "padded"] = "answer"
+    """`all`: prompt and template carry loss too; `padded`: so does padding up to `max_length`."""
+    max_length: int | None = Field(default=None, ge=8)
+    """Rows are cut to so many tokens; None = a row that does not fit the context is an error."""
+    packing: bool = False
+    """Several rows share one sequence, without attention between them."""
+    drop_last: bool = False
+    """An epoch ends before rows that do not fill a batch."""
     shuffle: bool = True
     """New row order in every epoch, from the `order` stream."""
-    lora: Lora | None = None
-    """None = full fine-tuning."""
+    adapter: Adapter | None = None
+    """None = the weights themselves are trained."""
+    perturbation: Perturbation | None = None
+    """Trained instead of weights."""
+
+
+class MaskUse(Model):
+    """Which coordinates of the weights may move."""
+
+    artefact: str
+    """Boolean tensors by parameter name; parameters that are not named count as False."""
+    mode: Literal["only", "freeze", "rewind"]
+    """`only`: True moves, everything else is frozen. `freeze`: True is frozen by a mask of the
+    gradient. `rewind`: everything moves, and True is set back after the last step."""
 
 
 class TrainingJob(Model):
@@ -70,6 +136,8 @@ class TrainingJob(Model):
     seeds: dict[Stream, int]
     checkpoints: tuple[int, ...] = ()
     """Steps after which the weights are kept; the last step always is."""
+    mask: MaskUse | None = None
+    """None = every trainable parameter may move."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from threatspec.subjects._mount import swapped
 from threatspec.subjects._resident import ResidentSubject, input_device
 from threatspec.training._batches import Batch, Encoded, batches, collate, encode
 from threatspec.training._flops import training_flops
-from threatspec.training._job import Hyperparameters, Lora, TrainingJob, Trajectory
+from threatspec.training._job import Adapter, Hyperparameters, TrainingJob, Trajectory
 from threatspec.training._meter import Meter
 from threatspec.training._policy import TrainingPolicy
 from threatspec.training._schedule import learning_rate
@@ -133,7 +133,7 @@ class _Run:
         log.spend += cost
 
     def _cost(self, batch: Batch) -> Spend:
-        adapter = self._trainable_size if self.hyper.lora else None
+        adapter = self._trainable_size if self.hyper.adapter else None
         flops = training_flops(self.trainer.subject.card, batch.tokens, batch.length, adapter)
         return Spend(steps=1, tokens=batch.tokens, flops=flops)
 
@@ -157,13 +157,15 @@ class _Run:
         return round(total / max(tokens, 1e-12), 6)
 
     def _checkpoint(self) -> WeightTamper:
-        if self.hyper.lora is None:
+        if self.hyper.adapter is None:
             name = self.trainer.store.save({n: p.detach() for n, p in self.own.items()})
             return WeightTamper(artefact=name, form="dense")
         from peft import get_peft_model_state_dict
 
         name = self.trainer.store.save(get_peft_model_state_dict(self.model))
-        return WeightTamper(artefact=name, form="lora", adapter=adapter_config(self.hyper.lora))
+        return WeightTamper(
+            artefact=name, form="adapter", adapter=adapter_config(self.hyper.adapter)
+        )
 
     def _realised(self, before: float) -> Realised:
         return Realised(
@@ -182,7 +184,7 @@ class _Run:
 
     def _weight_delta(self) -> float:
         """L2 norm of the change of the effective weights (an adapter counts by its product)."""
-        if self.hyper.lora is None:
+        if self.hyper.adapter is None:
             changes = [p.detach() - self.before[name] for name, p in self.own.items()]
         else:
             changes = [_product(module) for module in self.model.modules() if _is_lora(module)]
@@ -190,17 +192,9 @@ class _Run:
         return float(f"{squares**0.5:.6g}")
 
 
-def adapter_config(lora: Lora) -> dict[str, Any]:
+def adapter_config(lora: Adapter) -> dict[str, Any]:
     """Settings of `peft.LoraConfig` as plain data."""
-    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    return {
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": lora.dropout,
-        "target_modules": targets,
-        "bias": "none",
-        "task_type": "CAUSAL_LM",
-    }
+    return {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", **lora.options}
 
 
 def _loss(model: nn.Module, batch: Batch, policy: TrainingPolicy) -> torch.Tensor:
@@ -220,7 +214,7 @@ def _loss(model: nn.Module, batch: Batch, policy: TrainingPolicy) -> torch.Tenso
 
 @contextmanager
 def _trainable(subject: ResidentSubject, job: TrainingJob) -> Iterator[nn.Module]:
-    lora = job.hyperparameters.lora
+    lora = job.hyperparameters.adapter
     try:
         if lora:
             with _adapter(subject, lora, job.seeds.get(Stream.INIT, 0)) as model:
@@ -238,12 +232,15 @@ def _copies(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @contextmanager
-def _adapter(subject: ResidentSubject, lora: Lora, seed: int) -> Iterator[nn.Module]:
+def _adapter(subject: ResidentSubject, lora: Adapter, seed: int) -> Iterator[nn.Module]:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
     try:
-        wrapped = get_peft_model(subject.model, LoraConfig(**adapter_config(lora)))
+        wrapped = get_peft_model(
+            subject.model,
+            LoraConfig(**{k: v for k, v in adapter_config(lora).items() if k != "peft_type"}),
+        )
     except ValueError as error:
         text = f"targets must name linear layers of {subject.card.ref}: {error}"
         raise ThreatspecError("TS-TRIAL-ERROR", text) from error

@@ -1,0 +1,29 @@
+"""Back-end `resident`: the program's own loop on the loaded subject."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from threatspec.training._trainers import TRAINERS, Backend
+
+if TYPE_CHECKING:
+    from threatspec.records import ArtefactStore
+    from threatspec.training._job import Trainer
+
+__all__ = ["ResidentBackend"]
+
+
+class ResidentBackend(Backend):
+    """No process, no copy on disk: weights are trained where they lie and given back bit-equal."""
+
+    kind = "resident"
+    says = "the program's own loop on the loaded subject, in float32"
+
+    def on(self, subject: Any, store: ArtefactStore) -> Trainer:
+        """A `ResidentTrainer`."""
+        from threatspec.training._resident import ResidentTrainer
+
+        return ResidentTrainer(subject, store)
+
+
+TRAINERS.register(ResidentBackend.kind, ResidentBackend())
