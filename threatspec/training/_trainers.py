@@ -28,7 +28,10 @@ class Backend(ABC):
 TRAINERS: Registry[Backend] = Registry(
     "trainer",
     "TS-UNKNOWN-TRAINER",
-    ("threatspec.training._resident_backend",),
+    (
+        "threatspec.training._resident_backend",
+        "threatspec.training._transformers_backend",
+    ),
     group="threatspec.trainers",
     base=Backend,
 )
