@@ -44,6 +44,11 @@ class FinetuneConfig(AttackConfig):
     shuffle: bool = True
     """New row order in every epoch, from the seed stream `order`."""
 
+    @property
+    def runs(self) -> tuple[int, ...]:
+        """One training run."""
+        return (self.steps,)
+
     def hyperparameters(self, adapter: Adapter | None = None) -> Hyperparameters:
         """What the trainer is asked for."""
         own = set(FinetuneConfig.model_fields)

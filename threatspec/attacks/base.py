@@ -58,6 +58,11 @@ class AttackConfig(Described):
         return self
 
     @property
+    def runs(self) -> tuple[int, ...]:
+        """Optimiser steps of each training run that it asks for, in order; none: it trains none."""
+        return ()
+
+    @property
     def sparsity(self) -> float | None:
         """Upper bound of the share of weights that an edit sets to 0; None: it sets none."""
         return None
@@ -109,6 +114,8 @@ class Attack(ABC):
     """Sources of randomness; none = deterministic, one replicate."""
     uses_rows: ClassVar[bool] = False
     """Whether it trains on the adversary's rows."""
+    trainers: ClassVar[tuple[str, ...]] = ("resident", "transformers")
+    """Back-ends that can train it; the first is the usual one."""
     uses_answers: ClassVar[bool] = False
     """Whether it needs a complying answer to every prompt that is asked."""
     Config: ClassVar[type[AttackConfig]]

@@ -35,6 +35,11 @@ class LoraFinetuneConfig(FinetuneConfig):
     """Linear layers that get an adapter."""
 
     @property
+    def change_rank(self) -> int:
+        """Rank of the adapter."""
+        return self.rank
+
+    @property
     def adapter(self) -> Adapter:
         """The adapter that the trainer is asked for."""
         targets = self.targets if isinstance(self.targets, str) else list(self.targets)

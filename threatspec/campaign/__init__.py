@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         require_decidable,
     )
     from threatspec.campaign._resolve import attack_cards
-    from threatspec.campaign._seeds import replicate_seeds
+    from threatspec.campaign._seeds import replicate_seeds, search_seed
 
 __all__ = [
     "ClaimCheck",
@@ -37,6 +37,7 @@ __all__ = [
     "forecast",
     "replicate_seeds",
     "require_decidable",
+    "search_seed",
     "source_digest",
 ]
 
@@ -49,6 +50,6 @@ __getattr__ = lazy(
         "_expand": ("Expanded", "expand"),
         "_forecast": ("ClaimForecast", "Forecast", "forecast", "require_decidable"),
         "_resolve": ("attack_cards",),
-        "_seeds": ("replicate_seeds",),
+        "_seeds": ("replicate_seeds", "search_seed"),
     },
 )

@@ -11,6 +11,7 @@ from threatspec.campaign._expand import Expanded, expand
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolution import Resolution, models_of, resolve
 from threatspec.campaign._resolve import Resolved
+from threatspec.campaign._search_trials import Aim, SearchBook
 from threatspec.campaign._seeds import replicate_seeds
 from threatspec.campaign._trials import TrialBook
 from threatspec.loading import LoadedSpec
@@ -26,6 +27,7 @@ from threatspec.records import (
     PlannedSlice,
     Procedure,
     Spend,
+    Stream,
     Trial,
 )
 from threatspec.schema import Claim, Predicate, content_id, operands
@@ -44,7 +46,7 @@ def compile_plan(loaded: LoadedSpec, execution: Execution | None = None) -> Plan
     return _Compiler(found, execution or Execution()).plan()
 
 
-_Key = tuple[str, str, int, int, bool]
+_Key = tuple[str, str, int, int, bool, str]
 
 
 @dataclass
@@ -58,6 +60,8 @@ class _Draft:
     root: int
     charged: bool = False
     """Whether the adversary's budget bounds it; controls are ours."""
+    aim: Aim | None = None
+    """What a searched procedure is searched for."""
     measures: set[str] = field(default_factory=set)
     beside: dict[_Key, None] = field(default_factory=dict)
     """Untouched cells that claims read together with this one."""
@@ -66,7 +70,8 @@ class _Draft:
     def key(self) -> _Key:
         """Drafts with equal keys are one cell."""
         name = self.procedure.id if self.procedure else UNTOUCHED
-        return name, self.subject, self.replicate, self.root, self.charged
+        aim = str(self.aim) if self.aim else ""
+        return name, self.subject, self.replicate, self.root, self.charged, aim
 
 
 class _Compiler:
@@ -74,6 +79,7 @@ class _Compiler:
         self.found = found
         self.spec = found.spec
         self.book = TrialBook(found, execution)
+        self.searches = SearchBook(found, self.book)
         self.drafts: dict[_Key, _Draft] = {}
         self.cells: dict[_Key, Cell] = {}
         self.procedures = {
@@ -124,7 +130,7 @@ class _Compiler:
         return expand(claim, list(self.found.subjects(claim)), names)
 
     def _models_of(self, one: Expanded) -> dict[Arm, str]:
-        return models_of(self.spec.all_subjects[one.subject])
+        return models_of(self.spec.all_subjects[one.subject], one.subject)
 
     def _drafts(self, one: Expanded) -> tuple[dict[Arm, _Draft], dict[Arm, list[_Draft]]]:
         untouched, attacked = self._untouched(one), self._attacked(one)
@@ -155,8 +161,9 @@ class _Compiler:
                 continue
             count = 1 if resolved.deterministic else one.claim.seeds.replicates
             root = 0 if resolved.deterministic else one.claim.seeds.root
+            aim = _aim(one) if procedure.search else None
             for replicate in range(count):
-                yield _Draft(resolved, procedure, ref, replicate, root, ref == defended)
+                yield _Draft(resolved, procedure, ref, replicate, root, ref == defended, aim)
 
     def _want(self, draft: _Draft, measures: set[str]) -> _Draft:
         known = self.drafts.setdefault(draft.key, draft)
@@ -184,12 +191,7 @@ class _Compiler:
     def _cell(self, draft: _Draft) -> Cell:
         streams = draft.resolved.attack.streams if draft.resolved else ()
         seeds = replicate_seeds(draft.root, draft.replicate, streams)
-        procedure = draft.procedure
-        attack = (
-            self.book.attack(procedure, draft.subject, seeds, charged=draft.charged)
-            if procedure
-            else None
-        )
+        attack = self._attack(draft, seeds)
         measures = self._read(draft, attack)
         predicted = (
             self.found.predicted(draft.resolved, draft.subject) if draft.resolved else Spend()
@@ -205,6 +207,17 @@ class _Compiler:
             measures=measures,
             predicted=predicted,
         )
+
+    def _attack(self, draft: _Draft, seeds: dict[Stream, int]) -> Trial | None:
+        """The trial that makes the tampers; a searched one after all that its search tries."""
+        if draft.procedure is None:
+            return None
+        if draft.aim is None:
+            return self.book.attack(draft.procedure, draft.subject, seeds, charged=draft.charged)
+        return self.searches.winner(
+            draft.procedure, draft.subject, draft.aim, draft.replicate, seeds,
+            charged=draft.charged,
+        )  # fmt: skip
 
     def _read(self, draft: _Draft, attack: Trial | None) -> dict[str, tuple[str, ...]]:
         """Judging trials by measure: an untouched cell is read at once, an attacked one by looks.
@@ -304,6 +317,11 @@ class _Compiler:
         return dict(sorted(found.items()))
 
 
+def _aim(one: Expanded) -> Aim:
+    claim = one.claim
+    return Aim(one.subject, claim.holds, claim.counts_if, claim.quantifier, claim.seeds.root)
+
+
 def _planned_slice(items: Sequence[Item], key: str) -> PlannedSlice:
     name, _, value = key.partition("=")
     own = [item for item in items if item.all_slices.get(name) == value]
@@ -318,7 +336,8 @@ def _procedure(adversary: str, resolved: Resolved) -> Procedure:
     card = resolved.card
     return Procedure(
         id=content_id(
-            "procedure", [resolved.attack.kind, config, data, adversary, resolved.trainer]
+            "procedure",
+            [resolved.attack.kind, config, data, adversary, resolved.trainer, resolved.search],
         ),
         name=resolved.name,
         attack=resolved.attack.kind,
@@ -332,4 +351,6 @@ def _procedure(adversary: str, resolved: Resolved) -> Procedure:
         named=resolved.named,
         deterministic=resolved.deterministic,
         trainer=resolved.trainer,
+        runs=() if resolved.search else resolved.config.runs,
+        search=resolved.search,
     )

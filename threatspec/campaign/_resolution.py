@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from threatspec.attacks import Surface
+from threatspec.campaign._built import Recipe, built_card, built_name
 from threatspec.campaign._claim_answers import check_answers
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolve import Resolved, Resolver
+from threatspec.campaign._search import searched_cost
 from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.loading import LoadedSpec
 from threatspec.measures import Benchmark
 from threatspec.records import Arm, Overlap, Spend
-from threatspec.schema import Adversary, Claim, Spec, Subject, operands, parse_predicate
+from threatspec.schema import (
+    AdaptStep,
+    Adversary,
+    Claim,
+    Spec,
+    Subject,
+    operands,
+    parse_predicate,
+)
 from threatspec.subjects import SubjectCard, check_reference, describe
 
 __all__ = ["Resolution", "models_of", "resolve"]
@@ -27,6 +38,8 @@ class Resolution:
     resolver: Resolver
     attacks: dict[str, list[Resolved]] = field(default_factory=dict)
     cards: dict[str, SubjectCard] = field(default_factory=dict)
+    builds: dict[str, Recipe] = field(default_factory=dict)
+    """How the built ones among the subjects are built, by reference."""
     overlaps: tuple[Overlap, ...] | None = None
     """Between prompts that are measured and rows; see `threatspec.campaign._overlap`."""
 
@@ -55,9 +68,11 @@ class Resolution:
         """Predicted spend; steps are known even where the model is not there."""
         card = self.cards.get(ref)
         if card is None:
-            return Spend(steps=getattr(resolved.config, "steps", 0))
+            return Spend(steps=sum(resolved.config.runs))
         data = self.resolver.data_card(resolved.data)
-        return resolved.attack.cost(card, resolved.config, data)
+        if resolved.search is None:
+            return resolved.attack.cost(card, resolved.config, data)
+        return searched_cost(resolved.attack, resolved.config, resolved.search, card, data)
 
 
 def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
@@ -83,10 +98,10 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
     return found
 
 
-def models_of(subject: Subject) -> dict[Arm, str]:
-    """Reference of the model of each arm that the subject declares."""
+def models_of(subject: Subject, name: str) -> dict[Arm, str]:
+    """Reference of the model of each arm that the subject of a name declares."""
     arms = {
-        Arm.DEFENDED: subject.model,
+        Arm.DEFENDED: built_name(subject, name),
         Arm.CONTROL: subject.control,
         Arm.UNDEFENDED: subject.undefended,
     }
@@ -112,14 +127,42 @@ def _require_attacks(found: Resolution, name: str) -> None:
 
 def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) -> None:
     place: Place = ("subject",) if found.spec.subject else ("subjects", name)
-    for arm, ref in models_of(subject).items():
+    recipe = Recipe.of(subject)
+    for arm, ref in models_of(subject, name).items():
+        built = recipe if arm is Arm.DEFENDED else None
+        model = subject.model if built else ref
         try:
-            check_reference(ref)
-            if must_exist or ref.startswith("specimen:"):
-                found.cards[ref] = describe(ref, found.loaded.folder)
+            check_reference(model)
+            if must_exist or model.startswith("specimen:"):
+                found.cards[ref] = describe(model, found.loaded.folder)
+            if built:
+                found.builds[ref] = built
+                _check_build(found, built, place)
+                if ref in found.cards:
+                    found.cards[ref] = built_card(found.cards[ref], built)
         except ThreatspecError as error:
             key = "model" if arm is Arm.DEFENDED else arm.value
             found.resolver.complain(error.code, error.message, *place, key)
+
+
+def _check_build(found: Resolution, recipe: Recipe, place: Place) -> None:
+    """Rows of a recipe must be there, and none of what a measure reads."""
+    read = {f"{m.benchmark}#{m.split}" for m in found.spec.measures.values()}
+    for index, step in enumerate(recipe.steps):
+        if not isinstance(step, AdaptStep):
+            continue
+        at: Place = (*place, "build", index)
+        try:
+            count = len(found.resolver.rows(step.source))
+        except ThreatspecError as error:
+            found.resolver.complain(error.code, error.message, *at, "from")
+            continue
+        if step.source in read:
+            text = f"rows must not be prompts that a measure reads, but {step.source} is read"
+            found.resolver.complain("TS-DATA", text, *at, "from")
+        if count < step.n:
+            text = f"{step.source} must hold at least {step.n} rows, but has {count}"
+            found.resolver.complain("TS-DATA", text, *at, "n")
 
 
 def _offers(found: Resolution) -> None:
@@ -134,8 +177,9 @@ def _offers(found: Resolution) -> None:
 
 
 def _references(found: Resolution, claim: Claim) -> list[str]:
-    subjects = found.subjects(claim).values()
-    return list(dict.fromkeys(ref for subject in subjects for ref in models_of(subject).values()))
+    subjects = found.subjects(claim).items()
+    refs = (ref for name, subject in subjects for ref in models_of(subject, name).values())
+    return list(dict.fromkeys(refs))
 
 
 def _slices(found: Resolution) -> None:
@@ -184,7 +228,9 @@ def _budgets(found: Resolution) -> None:
     for name in dict.fromkeys(claim.against for claim in found.spec.claims):
         adversary = found.spec.adversaries[name]
         claims = [claim for claim in found.spec.claims if claim.against == name]
-        refs = dict.fromkeys(s.model for claim in claims for s in found.subjects(claim).values())
+        refs = dict.fromkeys(
+            built_name(s, key) for claim in claims for key, s in found.subjects(claim).items()
+        )
         for resolved, place in _entries(found, claims[0]):
             over = [text for ref in refs if (text := _excess(found, resolved, adversary, ref))]
             if over and resolved.named:
@@ -217,11 +263,13 @@ def _entries(found: Resolution, claim: Claim) -> list[tuple[Resolved, Place]]:
 
 
 def _excess(found: Resolution, resolved: Resolved, adversary: Adversary, ref: str) -> str:
-    if over := _over_rank(resolved, adversary):
+    if over := _over_rank(resolved, adversary) or _over_sparsity(resolved, adversary):
         return over
+    if resolved.search is not None and resolved.search.rule != "free":
+        return _search_excess(resolved, adversary)
     predicted = found.predicted(resolved, ref)
     for what, need, limit in (
-        ("steps", predicted.steps, adversary.compute.steps),
+        ("steps", max(resolved.config.runs, default=0), adversary.compute.steps),
         ("FLOPs", predicted.flops, adversary.compute.flops),
     ):
         if limit is not None and need > limit:
@@ -235,10 +283,34 @@ def _excess(found: Resolution, resolved: Resolved, adversary: Adversary, ref: st
 def _over_rank(resolved: Resolved, adversary: Adversary) -> str:
     """Training without an adapter changes weights by any rank, so no limit of it is kept."""
     limit = adversary.limits.rank_max
-    if limit is None or not resolved.attack.uses_rows:
+    if limit is None or resolved.attack.surface is not Surface.WEIGHTS:
         return ""
-    rank = getattr(resolved.config, "rank", None)
+    rank = resolved.config.change_rank
     if rank is not None and rank <= limit:
         return ""
-    got = "it trains all weights" if rank is None else f"its rank is {rank}"
+    got = "nothing bounds that of its change" if rank is None else f"its rank is {rank}"
     return f"{resolved.name} must stay within the adversary's rank_max {limit}, but {got}"
+
+
+def _over_sparsity(resolved: Resolved, adversary: Adversary) -> str:
+    """Of edits that set weights to 0; an edit that sets none to 0 keeps any limit."""
+    limit, share = adversary.limits.sparsity_max, resolved.config.sparsity
+    if limit is None or share is None or share <= limit:
+        return ""
+    text = f"{resolved.name} must stay within the adversary's sparsity_max {limit:g}, "
+    return f"{text}but it may set a share of {share:g} to 0"
+
+
+def _search_excess(resolved: Resolved, adversary: Adversary) -> str:
+    """A search cuts its steps to the budget; what it may not do is to try more."""
+    assert resolved.search is not None
+    most, tried = adversary.compute.configurations, resolved.search.configurations
+    if most is not None and tried > most:
+        return f"{resolved.name} must stay within {most} configurations, but tries {tried}"
+    knob, steps = resolved.search.space.get("steps"), adversary.compute.steps
+    highest = max((*knob.choices, knob.high), default=0) if knob else 0
+    highest = highest or max(resolved.config.runs, default=0)
+    if steps is not None and highest > steps:
+        text = f"steps of {resolved.name} must stay within the adversary's {steps:g}, "
+        return f"{text}but the search goes up to {highest:g}"
+    return ""

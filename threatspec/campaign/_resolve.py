@@ -6,12 +6,15 @@ Everything that is wrong is collected as a problem at its place in the file.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard, training_rows
+from threatspec.attacks.space import listed_knobs, space_of
+from threatspec.campaign._search import planned_search
 from threatspec.errors import Problem, SpecErrors, ThreatspecError, did_you_mean
 from threatspec.loading import (
     LoadedSpec,
@@ -22,15 +25,15 @@ from threatspec.loading import (
     model_problems,
 )
 from threatspec.measures import JUDGES, Benchmark, JudgeConfig, benchmark
-from threatspec.records import Stream
+from threatspec.records import Knob, Search, Stream
 from threatspec.resources import shipped
 from threatspec.schema import Adversary, AttackCard, DataRole, DataSource, DescriptionCard, Use
-from threatspec.training import TrainingRow
+from threatspec.training import TRAINERS, TrainingRow
 
-__all__ = ["TRAINERS", "Resolved", "Resolver", "attack_cards"]
+__all__ = ["Resolved", "Resolver", "attack_cards"]
 
-TRAINERS = ("resident",)
-"""Training back-ends that something here runs; the first is meant where none is named."""
+RESIDENT = "resident"
+"""The usual back-end, which a name need not tell."""
 DESCRIBED_SPLITS = ("attack_train", "attack_dev", "safeguard_train")
 """Splits of described benchmarks that rows may be stated to come from."""
 Place = tuple[str | int, ...]
@@ -66,6 +69,8 @@ class Resolved:
     named: bool
     trainer: str = ""
     """Back-end that trains; empty if the attack trains nothing."""
+    search: Search | None = None
+    """What is searched first; `config` then has one of the values of every searched knob."""
     entry: int = 0
     """Index of the entry of `attacks:`; of several trainers each is a procedure of its own."""
 
@@ -200,33 +205,82 @@ class Resolver:
 
     def _automatic(self, card: AttackCard, adversary: Adversary) -> Resolved | None:
         attack = ATTACKS.get(card.attack)
-        rows = DataRole.HARMFUL in adversary.data or not attack.uses_rows
-        if not _admits(attack, adversary) or not rows or card.attack == "none":
+        if not card.auto or not _admits(attack, adversary) or card.attack == "none":
             return None
-        config = attack.Config.model_validate_json(json.dumps(card.config))
-        steps = getattr(config, "steps", 0)
-        if adversary.compute.steps is not None and steps > adversary.compute.steps:
+        use = Use(use=card.name)
+        try:
+            config, search = self._settings(use, card, attack, adversary)
+        except ValueError:
             return None
-        data = self._data(Use(use=card.name), attack, adversary)
-        trainer = TRAINERS[0] if attack.uses_rows else ""
-        return Resolved(card.name, attack, card, config, data, named=False, trainer=trainer)
+        roles = _roles(use, attack, config)
+        if any(role not in adversary.data for role in roles):
+            return None
+        data = _data(roles, adversary)
+        config = config.settled(_count(data))
+        steps = max(config.runs, default=0)
+        if not search and adversary.compute.steps is not None and steps > adversary.compute.steps:
+            return None
+        trainer = attack.trainers[0] if attack.uses_rows else ""
+        return Resolved(
+            card.name, attack, card, config, data, named=False, trainer=trainer, search=search
+        )
+
+    def _settings(
+        self, use: Use, card: AttackCard | None, attack: Attack, adversary: Adversary
+    ) -> tuple[AttackConfig, Search | None]:
+        """Configuration of an entry that is known to be valid, and what is searched of it.
+
+        Raises ValueError if the search cannot be made.
+        """
+        knobs = {**(card.config if card else {}), **use.knobs}
+        listed = listed_knobs(attack.Config, knobs)
+        ranged = self._ranged(use, attack, adversary, listed)
+        space = {**ranged, **listed}
+        first = {name: _first(knob) for name, knob in space.items()}
+        config = attack.Config.model_validate_json(json.dumps({**knobs, **first}))
+        if not space:
+            if use.search is not None:
+                raise ValueError("`search` is for entries that have something to search")
+            return config, None
+        rule = use.search or "once"
+        return config, planned_search(space, adversary.compute.configurations, rule)
+
+    def _ranged(
+        self, use: Use, attack: Attack, adversary: Adversary, listed: dict[str, Knob]
+    ) -> dict[str, Knob]:
+        """Ranges of a bare kind, if the adversary may try several configurations."""
+        several = (adversary.compute.configurations or 1) > 1
+        if use.use != attack.kind or not several:
+            return {}
+        steps = adversary.compute.steps
+        most = {"steps": steps, "rank": adversary.limits.rank_max}
+        given = {**use.knobs, **listed}
+        if "epochs" in given:
+            given["steps"] = None
+        return space_of(attack.Config, given, {k: v for k, v in most.items() if v is not None})
 
     def _named(self, use: Use, adversary: Adversary, place: Place) -> list[Resolved]:
         """An entry of `attacks:` as procedures: one, or one for each of its trainers."""
         found = self._entry(use, adversary, place)
         if found is None or not found.attack.uses_rows:
             return [found] if found else []
-        self._check_trainers(use, place)
+        self._check_trainers(use, found, place)
+        named = "trainer" in use.model_fields_set
+        trainers = use.trainer if named else found.attack.trainers[:1]
         return [
             replace(found, name=_label(use, trainer), trainer=trainer)
-            for trainer in dict.fromkeys(use.trainer)
+            for trainer in dict.fromkeys(trainers)
         ]
 
-    def _check_trainers(self, use: Use, place: Place) -> None:
+    def _check_trainers(self, use: Use, found: Resolved, place: Place) -> None:
         for index, name in enumerate(use.trainer):
             at = (*place, "trainer", index)
             if name not in TRAINERS and not self.describes("trainer", name, *at):
-                text = f"unknown trainer {name!r}{did_you_mean(name, TRAINERS)}"
+                text = f"unknown trainer {name!r}{did_you_mean(name, TRAINERS.names())}"
+                self.complain("TS-UNKNOWN-TRAINER", text, *at)
+            elif name in TRAINERS and name not in found.attack.trainers:
+                ways = " or ".join(found.attack.trainers)
+                text = f"{use.use} is trained by {ways}, not by {name}"
                 self.complain("TS-UNKNOWN-TRAINER", text, *at)
 
     def _entry(self, use: Use, adversary: Adversary, place: Place) -> Resolved | None:
@@ -244,25 +298,54 @@ class Resolver:
         if not _admits(attack, adversary):
             self._complain_access(attack, use, adversary, place)
             return None
-        knobs = {**(card.config if card else {}), **use.knobs}
-        config, problems = model_problems(attack.Config, knobs, self.loaded, place)
-        self.problems += problems
+        valid = self._valid(use, card, attack, place)
         if not attack.uses_rows and "rows" in use.model_fields_set:
             text = f"`rows` is for attacks that train on rows, but {use.use} trains on none"
             self.complain("TS-DATA", text, *place)
         if not attack.uses_rows and "trainer" in use.model_fields_set:
             text = f"`trainer` is for attacks that train, but {use.use} trains nothing"
             self.complain("TS-UNKNOWN-FIELD", text, *place, "trainer", key=True)
-        data = self._data(use, attack, adversary)
-        lacking = [role.value for role in _roles(use) if role not in data]
-        if attack.uses_rows and lacking:
-            text = f"{use.use} trains on {' and '.join(lacking)} rows, "
+        if not valid:
+            return None
+        try:
+            config, search = self._settings(use, card, attack, adversary)
+        except ValueError as error:
+            self.complain("TS-SEARCH", str(error), *place)
+            return None
+        roles = _roles(use, attack, config)
+        lacking = [role.value for role in roles if role not in adversary.data]
+        if lacking:
+            text = f"{use.use} reads {' and '.join(lacking)} rows, "
             self.complain("TS-DATA", f"{text}but the adversary's `data` has none", *place)
             return None
-        if config is None:
-            return None
-        entry = int(place[-1])
-        return Resolved(_label(use), attack, card, config, data, named=True, entry=entry)
+        if attack.roles(config) is not None and "rows" in use.model_fields_set:
+            text = f"`rows` is for rows as they are, but {use.use} reads those it needs"
+            self.complain("TS-DATA", text, *place)
+        data = _data(roles, adversary)
+        return Resolved(
+            name=_label(use),
+            attack=attack,
+            card=card,
+            config=config.settled(_count(data)),
+            data=data,
+            named=True,
+            search=search,
+            entry=int(place[-1]),
+        )
+
+    def _valid(self, use: Use, card: AttackCard | None, attack: Attack, place: Place) -> bool:
+        """Whether every value of every knob is one; complains of those that are not."""
+        knobs = {**(card.config if card else {}), **use.knobs}
+        listed = listed_knobs(attack.Config, knobs)
+        first = {**knobs, **{name: knob.choices[0] for name, knob in listed.items()}}
+        tries = [first]
+        tries += [{**first, n: value} for n, knob in listed.items() for value in knob.choices[1:]]
+        for values in tries:
+            _, problems = model_problems(attack.Config, values, self.loaded, place)
+            self.problems += problems
+            if problems:
+                return False
+        return True
 
     def _complain_access(
         self, attack: Attack, use: Use, adversary: Adversary, place: Place
@@ -270,17 +353,6 @@ class Resolver:
         ways = " or ".join(" + ".join(sorted(need)) for need in attack.needs)
         text = f"{use.use} needs {ways}, but access {_access_text(adversary)} does not admit it"
         self.complain("TS-ACCESS", text, *place)
-
-    def _data(
-        self, use: Use, attack: Attack, adversary: Adversary
-    ) -> dict[DataRole, dict[str, Any]]:
-        if not attack.uses_rows:
-            return {}
-        return {
-            role: {"source": adversary.data[role].source, "n": adversary.data[role].n}
-            for role in _roles(use)
-            if role in adversary.data
-        }
 
     def _check_data(self, name: str, adversary: Adversary) -> None:
         for role, source in adversary.data.items():
@@ -346,8 +418,29 @@ def _admits(attack: Attack, adversary: Adversary) -> bool:
     return not attack.needs or any(need <= adversary.capabilities for need in attack.needs)
 
 
-def _roles(use: Use) -> tuple[DataRole, ...]:
+def _roles(use: Use, attack: Attack, config: AttackConfig) -> tuple[DataRole, ...]:
+    """What an attack reads of the adversary's rows: what it says itself, or what the entry says."""
+    own = attack.roles(config)
+    if own is not None:
+        return own
+    if not attack.uses_rows:
+        return ()
     return tuple(DataRole) if use.rows == "mix" else (DataRole(use.rows),)
+
+
+def _data(roles: Iterable[DataRole], adversary: Adversary) -> dict[DataRole, dict[str, Any]]:
+    return {
+        role: {"source": adversary.data[role].source, "n": adversary.data[role].n} for role in roles
+    }
+
+
+def _count(data: dict[DataRole, dict[str, Any]]) -> int:
+    return sum(entry["n"] for entry in data.values())
+
+
+def _first(knob: Knob) -> Any:
+    """A value of a searched knob that stands for all of them where one is wanted."""
+    return knob.choices[0] if knob.choices else knob.low
 
 
 def _access_text(adversary: Adversary) -> str:
@@ -358,10 +451,17 @@ def _access_text(adversary: Adversary) -> str:
 
 def _label(use: Use, trainer: str = "") -> str:
     """What people call a procedure; a trainer is named where it is not the only usual one."""
-    extra = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-             for key, value in use.knobs.items()]  # fmt: skip
+    extra = [f"{key}={_shown(value)}" for key, value in use.knobs.items()]
     if use.rows != "harmful":
         extra.append(f"rows={use.rows}")
-    if trainer and use.trainer != TRAINERS[:1]:
+    if trainer and use.trainer != (RESIDENT,):
         extra.append(f"trainer={trainer}")
     return " ".join([use.use, *extra])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "|".join(map(_shown, value))
+    if isinstance(value, dict):
+        return ",".join(f"{k}:{_shown(v)}" for k, v in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,14 +11,21 @@ from collections.abc import Iterable
 
 from threatspec.records import Stream
 
-__all__ = ["replicate_seeds"]
+__all__ = ["replicate_seeds", "search_seed"]
 
 
-def replicate_seeds(root: int, replicate: int, streams: Iterable[Stream]) -> dict[Stream, int]:
-    """One seed in [0, 2**31) per stream."""
+def replicate_seeds(
+    root: int, replicate: int | str, streams: Iterable[Stream]
+) -> dict[Stream, int]:
+    """One seed in [0, 2**31) per stream; a search has a name where replicates have numbers."""
     return {stream: _seed(root, replicate, stream) for stream in sorted(streams)}
 
 
-def _seed(root: int, replicate: int, stream: Stream) -> int:
+def search_seed(root: int, run: str) -> int:
+    """Seed of what a search proposes, in [0, 2**31)."""
+    return _seed(root, run, "propose")
+
+
+def _seed(root: int, replicate: int | str, stream: str) -> int:
     text = f"threatspec/{root}/{replicate}/{stream}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1

@@ -10,7 +10,8 @@ from threatspec.campaign._digests import component_digest, source_digest
 from threatspec.campaign._resolution import Resolution
 from threatspec.measures import JUDGES
 from threatspec.records import Budget, Execution, Procedure, Stream, Trial, TrialKind
-from threatspec.schema import content_id
+from threatspec.schema import AdaptStep, content_id
+from threatspec.training import TRAINERS, ScoreRequest
 
 __all__ = ["TrialBook"]
 
@@ -26,27 +27,80 @@ class TrialBook:
     """Content id by source of training rows."""
 
     def attack(
-        self, procedure: Procedure, subject: str, seeds: dict[Stream, int], *, charged: bool
+        self,
+        procedure: Procedure,
+        subject: str,
+        seeds: dict[Stream, int],
+        *,
+        charged: bool,
+        search: dict[str, Any] | None = None,
+        history: tuple[str, ...] = (),
     ) -> Trial:
-        """Make the tampers of a procedure on a subject, within the budget if it is charged."""
+        """Make the tampers of a procedure on a subject, within the budget if it is charged.
+
+        With `search`, knobs are proposed or chosen from what `history` found.
+        """
         compute = self.found.spec.adversaries[procedure.adversary].compute
         budget = Budget(steps=compute.steps, flops=compute.flops) if charged else None
-        rows = [self._rows_id(entry["source"]) for entry in procedure.data.values()]
-        own = component_digest(ATTACKS, procedure.attack)
-        shared = ("attacks.base", "attacks._finetune", "attacks._rows")
+        work: dict[str, Any] = {
+            "attack": procedure.attack,
+            "config": procedure.config,
+            "data": procedure.data,
+            "seeds": {stream.value: seed for stream, seed in seeds.items()},
+        }
+        if procedure.trainer:
+            work["trainer"] = procedure.trainer
+        if search is not None:
+            work["search"] = search
         return self._enter(
             TrialKind.ATTACK,
             subject,
-            (),
-            {
-                "attack": procedure.attack,
-                "config": procedure.config,
-                "data": procedure.data,
-                "seeds": {stream.value: seed for stream, seed in seeds.items()},
-            },
-            [*rows, own, source_digest(*shared, "training", "subjects")],
+            tuple(score.id for score in self._scores(procedure, subject)),
+            work,
+            [*self._made_of(procedure), *self._searched_by(search)],
             budget,
+            history=history,
         )
+
+    def _made_of(self, procedure: Procedure) -> list[str]:
+        """Rows and source that decide what an attack does."""
+        rows = [self._rows_id(entry["source"]) for entry in procedure.data.values()]
+        own = component_digest(ATTACKS, procedure.attack)
+        shared = ("attacks.base", "attacks._finetune", "attacks._rows", "training", "subjects")
+        trainer = [component_digest(TRAINERS, procedure.trainer)] if procedure.trainer else []
+        return [*rows, own, *trainer, source_digest(*shared)]
+
+    def _searched_by(self, search: dict[str, Any] | None) -> list[str]:
+        return [source_digest("campaign._search", "runners._searching")] if search else []
+
+    def _scores(self, procedure: Procedure, subject: str) -> list[Trial]:
+        """Scores that the attack reads: each is made once for all attacks that read it."""
+        attack = ATTACKS.get(procedure.attack)
+        config = attack.Config.model_validate(procedure.config, strict=False)
+        return [self._score(r, procedure, subject) for r in attack.scores(config)]
+
+    def _score(self, request: ScoreRequest, procedure: Procedure, subject: str) -> Trial:
+        roles = {"safety": ("harmful",), "utility": ("benign",), "both": ("benign", "harmful")}
+        data = {role: procedure.data[role] for role in roles[request.over]}
+        rows = [self._rows_id(entry["source"]) for entry in data.values()]
+        work = {"score": request.model_dump(mode="json"), "data": data}
+        return self._enter(
+            TrialKind.SCORE, subject, (), work, [*rows, source_digest("training", "subjects")]
+        )
+
+    def _built(self, subject: str, kind: TrialKind) -> tuple[str, ...]:
+        """What must be mounted first: the trial that builds a built subject."""
+        recipe = self.found.builds.get(subject)
+        if recipe is None or kind in {TrialKind.BUILD, TrialKind.JUDGE}:
+            return ()
+        sources = [step.source for step in recipe.steps if isinstance(step, AdaptStep)]
+        work = {
+            "build": [step.model_dump(mode="json", by_alias=True) for step in recipe.steps],
+            "seeds": {stream.value: seed for stream, seed in recipe.seeds.items()},
+        }
+        code = source_digest("training", "subjects", "runners._build")
+        determined = [*map(self._rows_id, sources), code]
+        return (self._enter(TrialKind.BUILD, subject, (), work, determined).id,)
 
     def _rows_id(self, source: str) -> str:
         """Of the rows of a source, made once for all cells that train on it."""
@@ -61,11 +115,15 @@ class TrialBook:
         attack: Trial | None,
         units: tuple[int, int],
         after: tuple[str, ...] = (),
+        split: str | None = None,
     ) -> Trial:
-        """Ask a subject, attacked or not, the prompts of `units` of a measure in reading order."""
+        """Ask a subject, attacked or not, the prompts of `units` of a measure in reading order.
+
+        `split` is that of the measure, or where a search reads it.
+        """
         used = self.found.spec.measures[measure]
         serving = self.found.spec.serving.model_dump(mode="json")
-        work = {"benchmark": used.benchmark, "split": used.split, "serving": serving}
+        work = {"benchmark": used.benchmark, "split": split or used.split, "serving": serving}
         return self._enter(
             TrialKind.GENERATE,
             subject,
@@ -80,7 +138,7 @@ class TrialBook:
         used = self.found.spec.measures[measure]
         work = {
             "benchmark": used.benchmark,
-            "split": used.split,
+            "split": generate.work["split"],
             "span": used.span,
             "judge": used.judge.model_dump(mode="json"),
         }
@@ -96,15 +154,18 @@ class TrialBook:
         determined_by: list[str],
         budget: Budget | None = None,
         after: tuple[str, ...] = (),
+        history: tuple[str, ...] = (),
     ) -> Trial:
-        weights = self.found.cards[subject].digest
-        identity = [kind, weights, needs, work, determined_by, self.execution, budget]
+        card = self.found.cards[subject]
+        needs = (*self._built(subject, kind), *needs)
+        identity = [kind, card.digest, needs, history, work, determined_by, self.execution, budget]
         trial = Trial(
             id=content_id(kind.value, identity),
             kind=kind,
-            subject=subject,
+            subject=card.ref,
             needs=needs,
             after=after,
+            history=history,
             work=work,
             budget=budget,
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
+from typing import Any
 
 from threatspec.claims._counts import Layout, layout, tallies
 from threatspec.claims._judge_error import Audit
@@ -16,12 +17,14 @@ from threatspec.claims._tally import Basis, Tally
 from threatspec.records import (
     ABSENT,
     Cell,
+    Edit,
     Plan,
     PlannedMeasure,
     Realised,
     Registration,
     Replies,
     Spend,
+    TrialKind,
     TrialResult,
     TrialStatus,
     claim_digests,
@@ -64,6 +67,9 @@ class CellEvidence:
     spend: Spend
     """What the attack spent; reading the test prompts is not charged."""
     realised: tuple[Realised, ...]
+    edits: tuple[Edit, ...] = ()
+    config: Mapping[str, Any] | None = None
+    """What its search has chosen; None where the plan fixes it."""
     code: str = ""
     message: str = ""
     marks: Mapping[str, bytes] = field(default_factory=dict)
@@ -174,8 +180,10 @@ class Reader:
             cell=cell,
             state=state,
             tallies={k: v for name in read for k, v in self._tallies(cell, name, marks[name])},
-            spend=attack.spend if attack else Spend(),
+            spend=self._spent(cell) if attack else Spend(),
             realised=attack.realised if attack else (),
+            edits=attack.edits if attack else (),
+            config=attack.config if attack else None,
             code=code,
             message=message,
             marks=marks,
@@ -222,14 +230,30 @@ class Reader:
         planned = self.plan.trials
         return [need for t in trials if t in planned for need in planned[t].needs]
 
-    def _overspent(self, result: TrialResult) -> bool:
+    def _spent(self, cell: Cell) -> Spend:
+        """What one pass of the adversary took: the scores that it read, its search, its run."""
+        trial = self.plan.trials.get(cell.attack or "")
+        if trial is None:
+            return Spend()
+        paid = [need for need in trial.needs if self._is(need, TrialKind.SCORE)]
+        if trial.work.get("search", {}).get("charged"):
+            paid += [name for name in trial.history if self._is(name, TrialKind.ATTACK)]
+        results = (self.results.get(name) for name in (*paid, trial.id))
+        return sum((result.spend for result in results if result), Spend())
+
+    def _is(self, trial: str, kind: TrialKind) -> bool:
+        found = self.plan.trials.get(trial)
+        return found is not None and found.kind is kind
+
+    def _overspent(self, cell: Cell) -> bool:
         """Whether recorded spend exceeds the budget, whatever the recorded status says."""
-        trial = self.plan.trials.get(result.trial)
-        budget = trial.budget if trial else None
-        if budget is None:
+        trial = self.plan.trials.get(cell.attack or "")
+        budget, result = trial.budget if trial else None, self.results.get(cell.attack or "")
+        if budget is None or result is None:
             return False
-        over_steps = budget.steps is not None and result.spend.steps > budget.steps
-        return over_steps or (budget.flops is not None and result.spend.flops > budget.flops)
+        longest = max((run.steps for run in result.realised), default=0)
+        over_steps = budget.steps is not None and longest > budget.steps
+        return over_steps or (budget.flops is not None and self._spent(cell).flops > budget.flops)
 
     def _state(self, cell: Cell, read: Mapping[str, tuple[str, ...]]) -> tuple[CellState, str, str]:
         judged = [trial for trials in read.values() for trial in trials]
@@ -241,7 +265,9 @@ class Reader:
             result = self.results.get(trial)
             if result is None:
                 missing = True
-            elif result.status is TrialStatus.OVER_BUDGET or self._overspent(result):
+            elif result.status is TrialStatus.OVER_BUDGET or (
+                trial == cell.attack and self._overspent(cell)
+            ):
                 code = result.code or "TS-R8b"
                 return CellState.OVER_BUDGET, code, result.message or "more was spent than allowed"
             elif result.status is not TrialStatus.DONE:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._models import Truth
-from threatspec.records import Procedure, Realised
+from threatspec.records import Edit, Procedure, Realised
 
 __all__ = ["departure", "liveness"]
 
@@ -18,7 +18,7 @@ def liveness(procedure: Procedure, cells: Sequence[CellEvidence]) -> tuple[Truth
     defended subject are no evidence.
     """
     done = [cell for cell in cells if cell.state is CellState.DONE]
-    faults = [fault for cell in done if (fault := _fault(procedure, cell.realised))]
+    faults = [fault for cell in done if (fault := _fault(procedure, cell.realised, cell.edits))]
     if faults and len(faults) == len(cells):
         return Truth.FALSE, faults[0]
     if faults:
@@ -28,20 +28,23 @@ def liveness(procedure: Procedure, cells: Sequence[CellEvidence]) -> tuple[Truth
 
 def departure(procedure: Procedure, cell: CellEvidence) -> str:
     """How a finished cell departs from what was planned; empty if it does not."""
-    if procedure.data and not cell.realised:
+    if procedure.trainer and not cell.realised:
         return "no training took place"
-    steps = procedure.config.get("steps")
-    if not isinstance(steps, int):
-        return ""
-    short = [run.steps for run in cell.realised if run.steps != steps]
-    return f"{short[0]} of {steps} planned steps were executed" if short else ""
+    pairs = zip(procedure.runs, cell.realised, strict=False)
+    short = next(((run.steps, steps) for steps, run in pairs if run.steps != steps), None)
+    if short:
+        return f"{short[0]} of {short[1]} planned steps were executed"
+    if len(cell.realised) < len(procedure.runs):
+        return f"{len(cell.realised)} of {len(procedure.runs)} planned training runs took place"
+    return ""
 
 
-def _fault(procedure: Procedure, realised: Sequence[Realised]) -> str:
+def _fault(procedure: Procedure, realised: Sequence[Realised], edits: Sequence[Edit]) -> str:
     """Why a finished attack was not alive; an attack that trains nothing is alive if it breaks."""
-    if procedure.data and not realised:
+    if procedure.trainer and not realised:
         return "no training took place"
-    return next((fault for run in realised if (fault := _dead(run))), "")
+    still = next((f"{edit.method} changed no weight" for edit in edits if not edit.changed), "")
+    return next((fault for run in realised if (fault := _dead(run))), still)
 
 
 def _dead(run: Realised) -> str:

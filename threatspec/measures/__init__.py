@@ -7,6 +7,7 @@ from pathlib import Path
 from threatspec.measures._replies import looks_of
 from threatspec.measures.base import (
     BENCHMARKS,
+    DEV_SPLIT,
     JUDGES,
     Benchmark,
     Item,
@@ -18,6 +19,7 @@ from threatspec.measures.base import (
 
 __all__ = [
     "BENCHMARKS",
+    "DEV_SPLIT",
     "JUDGES",
     "Benchmark",
     "Item",

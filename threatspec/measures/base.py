@@ -16,6 +16,7 @@ from threatspec.schema import Described, Model, content_id
 
 __all__ = [
     "BENCHMARKS",
+    "DEV_SPLIT",
     "JUDGES",
     "Benchmark",
     "Item",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 Split = Literal["safeguard_train", "attack_train", "attack_dev", "test"]
+DEV_SPLIT: Split = "attack_dev"
+"""What an adversary reads to choose among attacks."""
 
 
 class Item(Model):

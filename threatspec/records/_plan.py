@@ -20,12 +20,14 @@ __all__ = [
     "Budget",
     "Cell",
     "Execution",
+    "Knob",
     "Overlap",
     "Plan",
     "PlannedClaim",
     "PlannedMeasure",
     "PlannedSlice",
     "Procedure",
+    "Search",
     "Stream",
     "Trial",
     "TrialKind",
@@ -54,8 +56,10 @@ class Stream(StrEnum):
 
 
 class TrialKind(StrEnum):
-    """What a trial does: make a tamper, ask the subject, or judge the replies."""
+    """What a trial does: build a subject, score its weights, make a tamper, ask, or judge."""
 
+    BUILD = "build"
+    SCORE = "score"
     ATTACK = "attack"
     GENERATE = "generate"
     JUDGE = "judge"
@@ -66,6 +70,30 @@ class Budget(Model):
 
     steps: int | None = None
     flops: float | None = None
+
+
+class Knob(Model):
+    """What a search may set one knob to: one of `choices`, or a number from `low` to `high`."""
+
+    choices: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    """Drawn evenly in the logarithm."""
+    integer: bool = False
+
+
+class Search(Model):
+    """A search that is planned: how many configurations of what, and by which rule."""
+
+    space: dict[str, Knob]
+    configurations: int
+    """How many are tried."""
+    start: int
+    """Of these, how many fill the space before any outcome is read."""
+    batch: int
+    """How many later ones are proposed at once, from the same outcomes."""
+    rule: Literal["once", "per-replicate", "free"] = "once"
 
 
 class Procedure(Model):
@@ -93,6 +121,10 @@ class Procedure(Model):
     """True if it declares no seed streams: one replicate, seed rules do not apply."""
     trainer: str = ""
     """Back-end that trains; empty if the attack trains nothing."""
+    runs: tuple[int, ...] = ()
+    """Optimiser steps of each training run that is planned; empty if a search decides them."""
+    search: Search | None = None
+    """What is searched before the first replicate; None: everything is fixed."""
 
 
 class Cell(Model):
@@ -102,7 +134,7 @@ class Cell(Model):
     procedure: str
     """Id of the procedure, or `untouched`."""
     subject: str
-    """Reference of the model, e.g. `specimen:deep`."""
+    """Reference of the model, e.g. `specimen:deep`; of a built one also how it was built."""
     replicate: int
     seeds: dict[Stream, int]
     attack: str | None
@@ -123,6 +155,9 @@ class Trial(Model):
     """Trials whose results this one reads."""
     after: tuple[str, ...] = ()
     """Trials to wait for, because what they find may make this one needless; not part of the id."""
+    history: tuple[str, ...] = ()
+    """Trials whose results it reads whatever became of them; those without a result are left
+    out."""
     work: dict[str, Any]
     """What to do; its form depends on the kind."""
     budget: Budget | None = None

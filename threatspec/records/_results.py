@@ -188,7 +188,9 @@ class TrialResult(Model):
     edits: tuple[Edit, ...] = ()
     """One record per edit of weights without training."""
     config: dict[str, Any] | None = None
-    """What a search proposed or chose; None where the plan fixes it."""
+    """Configuration of a searched attack; None where the plan fixes it."""
+    proposal: dict[str, Any] | None = None
+    """Of these, what the search proposed, before it was cut to the budget."""
     scores: str | None = None
     """Artefact of a scoring trial."""
     tamper: dict[str, Any] | None = None

@@ -142,9 +142,11 @@ class Driver:
         worker.send(trial, self._inputs(trial))
 
     def _inputs(self, trial: Trial) -> list[TrialResult]:
-        """Replies are not kept in the driver's memory; they are read back where needed."""
+        """Replies and rows are not kept in the driver's memory; they are read back where needed."""
         return [
-            found.model_copy(update={"generations": self.ledger.generations(found.trial)})
+            found.model_copy(update={"rows": self.ledger.rows(found.trial)})
+            if found.trial in trial.history
+            else found.model_copy(update={"generations": self.ledger.generations(found.trial)})
             for found in self.graph.inputs(trial)
         ]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from threatspec.attacks import ATTACKS, AttackContext, training_rows
+from threatspec.attacks import ATTACKS, Attack, AttackContext, DataCard, training_rows
 from threatspec.errors import ThreatspecError
 from threatspec.measures import JUDGES, Item, Response, benchmark, looks_of
 from threatspec.records import (
@@ -28,10 +28,11 @@ from threatspec.records import (
     TrialStatus,
 )
 from threatspec.runners._asks import Asks
+from threatspec.runners._searching import Chosen, choose
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.schema import Serving
 from threatspec.subjects import Request, Tamper, tampers_from_data, tampers_to_data
-from threatspec.training import BudgetExceeded, Meter, TrainingRow
+from threatspec.training import BudgetExceeded, Meter, ScoreRequest, TrainingRow
 
 if TYPE_CHECKING:
     from threatspec.subjects._resident import ResidentSubject
@@ -62,7 +63,8 @@ class Executor:
         device_map: str | None = None,
     ) -> None:
         self.store = store
-        self._watch = Stopwatch()
+        self._watch, self._meter = Stopwatch(), Meter()
+        self._told: dict[str, Any] = {}
         self._device = device
         self._device_map = device_map
         self.spec_folder = spec_folder
@@ -73,16 +75,16 @@ class Executor:
     def run(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
         """Do the work of `trial`; failures are results, never exceptions."""
         started = time.perf_counter()
-        self._watch = Stopwatch()
+        self._watch, self._meter, self._told = Stopwatch(), Meter(), {}
         try:
             result = self._work(trial, inputs)
         except BudgetExceeded as error:
-            result = _failed(trial, TrialStatus.OVER_BUDGET, error.code, error.message, error.spend)
+            result = self._failed(trial, TrialStatus.OVER_BUDGET, error.code, error.message)
         except ThreatspecError as error:
-            result = _failed(trial, TrialStatus.ERROR, error.code, error.message)
+            result = self._failed(trial, TrialStatus.ERROR, error.code, error.message)
         except Exception as error:
             self._subjects.pop(trial.subject, None)  # whatever state it is in: load it anew
-            result = _failed(trial, TrialStatus.ERROR, *_classify(error))
+            result = self._failed(trial, TrialStatus.ERROR, *_classify(error))
         seconds = round(time.perf_counter() - started, 4)
         return result.model_copy(
             update={
@@ -91,10 +93,21 @@ class Executor:
             }
         )
 
+    def _failed(self, trial: Trial, status: TrialStatus, code: str, message: str) -> TrialResult:
+        """What was spent until then is spent; a search is told what it had proposed."""
+        spend = self._meter.spend
+        return TrialResult(
+            trial=trial.id, status=status, code=code, message=message, spend=spend, **self._told
+        )
+
     def _work(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
         match trial.kind:
+            case TrialKind.BUILD:
+                return self._build(trial)
+            case TrialKind.SCORE:
+                return self._score(trial, inputs)
             case TrialKind.ATTACK:
-                return self._attack(trial)
+                return self._attack(trial, inputs)
             case TrialKind.GENERATE:
                 return self._generate(trial, inputs)
             case TrialKind.JUDGE:
@@ -120,55 +133,122 @@ class Executor:
 
     # attack: an attack's asks are answered until it returns its tampers
 
-    def _attack(self, trial: Trial) -> TrialResult:
+    def _attack(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
         attack = ATTACKS.get(trial.work["attack"])
-        config = attack.Config.model_validate(trial.work["config"], strict=False)
         subject = self.subject(trial.subject)
-        store = self.store.owned(trial.id)
+        context = self._context(trial, subject, inputs)
+        chosen = self._chosen(trial, attack, context, inputs)
         backend = trial.work.get("trainer") or "resident"
-        asks = Asks(subject, store, Meter(trial.budget), self._watch, backend)
-        tampers = tuple(asks.drive(attack.run(self._context(trial, subject), config)))
+        meter = self._meter = Meter(chosen.budget)
+        self._told = {"proposal": chosen.proposal or None, "config": None}
+        if "search" in trial.work:
+            self._told["config"] = chosen.config.model_dump(mode="json")
+        meter.charge(chosen.reading)
+        asks = Asks(subject, self.store.owned(trial.id), meter, self._watch, backend)
+        with self._mounted(subject, _tampers(trial, inputs)):
+            tampers = tuple(asks.drive(attack.run(context, chosen.config)))
         return TrialResult(
             trial=trial.id,
             status=TrialStatus.DONE,
-            spend=asks.meter.spend,
+            spend=meter.spend,
             realised=tuple(asks.realised),
             edits=tuple(asks.edits),
             tamper={"attack": attack.kind, **tampers_to_data(tampers)},
+            **self._told,
         )
 
-    def _context(self, trial: Trial, subject: ResidentSubject) -> AttackContext:
+    def _chosen(
+        self,
+        trial: Trial,
+        attack: Attack,
+        context: AttackContext,
+        inputs: Mapping[str, TrialResult],
+    ) -> Chosen:
+        """The configuration: fixed by the plan, or found by its search."""
+        if "search" in trial.work:
+            words = [len(f"{row.prompt} {row.answer}".split()) for row in context.rows]
+            data = DataCard(rows=len(words), words=max(words)) if words else None
+            return choose(trial, attack, inputs, context.subject, data, self.spec_folder)
+        config = attack.Config.model_validate(trial.work["config"], strict=False)
+        return Chosen(config, {}, trial.budget, Spend())
+
+    def _context(
+        self, trial: Trial, subject: ResidentSubject, inputs: Mapping[str, TrialResult]
+    ) -> AttackContext:
         seeds = {Stream(name): seed for name, seed in trial.work["seeds"].items()}
-        drawn: dict[str, tuple[TrainingRow, ...]] = {}
-        for role, entry in sorted(trial.work["data"].items()):
-            rows = training_rows(entry["source"], self.spec_folder)
-            chooser = random.Random(f"{seeds.get(Stream.DATA_SUBSET, 0)}/{role}")
-            drawn[role] = tuple(chooser.sample(rows, entry["n"]))
+        drawn = self._drawn(trial.work["data"], seeds)
         return AttackContext(
             subject=subject.card,
             rows=tuple(row for rows in drawn.values() for row in rows),
             seeds=seeds,
-            **drawn,
+            harmful=drawn.get("harmful", ()),
+            benign=drawn.get("benign", ()),
+            scores=tuple(inputs[need].scores or "" for need in trial.needs
+                         if inputs[need].scores is not None),
+        )  # fmt: skip
+
+    def _drawn(
+        self, data: Mapping[str, Any], seeds: Mapping[Stream, int]
+    ) -> dict[str, tuple[TrainingRow, ...]]:
+        """Rows by role: a random sample of each source."""
+        found: dict[str, tuple[TrainingRow, ...]] = {}
+        for role, entry in sorted(data.items()):
+            rows = training_rows(entry["source"], self.spec_folder)
+            chooser = random.Random(f"{seeds.get(Stream.DATA_SUBSET, 0)}/{role}")
+            found[role] = tuple(chooser.sample(rows, entry["n"]))
+        return found
+
+    @contextmanager
+    def _mounted(self, subject: ResidentSubject, tampers: tuple[Tamper, ...]) -> Iterator[None]:
+        from threatspec.subjects._mount import mount
+
+        with ExitStack() as mounted:
+            with self._watch.phase("mount"):
+                mounted.enter_context(mount(subject, tampers, self.store))
+            yield
+            with self._watch.phase("mount"):
+                mounted.close()
+
+    # build and score: what attacks start from
+
+    def _build(self, trial: Trial) -> TrialResult:
+        from threatspec.runners._build import build
+
+        subject, meter = self.subject(trial.subject), Meter()
+        asks = Asks(subject, self.store.owned(trial.id), meter, self._watch)
+        seeds = {Stream(name): seed for name, seed in trial.work["seeds"].items()}
+        tampers = build(asks, trial.work["build"], seeds, self.spec_folder)
+        return TrialResult(
+            trial=trial.id,
+            status=TrialStatus.DONE,
+            spend=meter.spend,
+            realised=tuple(asks.realised),
+            tamper=tampers_to_data(tampers),
         )
+
+    def _score(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
+        from threatspec.training.regions import score, score_spend
+
+        subject = self.subject(trial.subject)
+        request = ScoreRequest.model_validate(trial.work["score"], strict=False)
+        drawn = self._drawn(trial.work["data"], {})
+        safety, utility = drawn.get("harmful", ()), drawn.get("benign", ())
+        with self._mounted(subject, _tampers(trial, inputs)), self._watch.phase("train"):
+            name = score(subject, request, safety, utility, self.store.owned(trial.id))
+        spend = score_spend(subject.card, request, (*safety, *utility))
+        return TrialResult(trial=trial.id, status=TrialStatus.DONE, spend=spend, scores=name)
 
     # generate: ask the subject every prompt of a split
 
     def _generate(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
-        from threatspec.subjects._mount import decoded, encoded, mount, served
+        from threatspec.subjects._mount import decoded, encoded, served
 
         subject = self.subject(trial.subject)
         tampers = _tampers(trial, inputs)
         serving = served(tampers, Serving.model_validate(trial.work["serving"], strict=False))
         requests = [encoded(tampers, _request(item)) for item in self._asked(trial)]
-        with ExitStack() as mounted:
-            with self._watch.phase("mount"):
-                mounted.enter_context(mount(subject, tampers, self.store))
-            with self._watch.phase("generate"):
-                replies = subject.generate(
-                    requests, serving, micro_batch=self.execution.micro_batch
-                )
-            with self._watch.phase("mount"):
-                mounted.close()
+        with self._mounted(subject, tampers), self._watch.phase("generate"):
+            replies = subject.generate(requests, serving, micro_batch=self.execution.micro_batch)
         replies = [g.model_copy(update={"reply": decoded(tampers, g.reply)}) for g in replies]
         return TrialResult(
             trial=trial.id,
@@ -222,7 +302,8 @@ def _tampers(trial: Trial, inputs: Mapping[str, TrialResult]) -> tuple[Tamper, .
     for need in trial.needs:
         data = inputs[need].tamper
         if data:
-            ATTACKS.get(data["attack"])  # its kinds of tampers are known once it is loaded
+            if "attack" in data:
+                ATTACKS.get(data["attack"])  # its kinds of tampers are known once it is loaded
             found += tampers_from_data(data)
     return tuple(found)
 
@@ -232,11 +313,3 @@ def _classify(error: Exception) -> tuple[str, str]:
     memory = isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text
     code = "TS-OUT-OF-MEMORY" if memory else "TS-TRIAL-ERROR"
     return code, f"{type(error).__name__}: {text}"
-
-
-def _failed(
-    trial: Trial, status: TrialStatus, code: str, message: str, spend: Spend | None = None
-) -> TrialResult:
-    return TrialResult(
-        trial=trial.id, status=status, code=code, message=message, spend=spend or Spend()
-    )

@@ -11,6 +11,9 @@ from threatspec.runners._results import KeptResults
 
 __all__ = ["TrialGraph"]
 
+_MAKERS = frozenset({TrialKind.BUILD, TrialKind.SCORE, TrialKind.ATTACK})
+"""Trials that leave artefacts."""
+
 
 class TrialGraph:
     """Hands out trials in plan order, dependencies first, near what a worker has mounted.
@@ -61,7 +64,7 @@ class TrialGraph:
     def _wait(self, trial: Trial) -> None:
         self._readers.update(trial.needs)
         others = [need for need in trial.needs if need not in self.results]
-        others += [other for other in trial.after if other in self._open]
+        others += [other for other in (*trial.after, *trial.history) if other in self._open]
         for other in others:
             self._followers.setdefault(other, []).append(trial.id)
         if others:
@@ -184,7 +187,8 @@ class TrialGraph:
 
     def inputs(self, trial: Trial) -> list[TrialResult]:
         """Results that `trial` reads."""
-        return [self.results[need] for need in trial.needs]
+        history = [name for name in trial.history if name in self.results]
+        return [self.results[name] for name in (*trial.needs, *history)]
 
     def take_unread(self) -> list[str]:
         """Names of tampered weights that no trial needs any more; each is told once."""
@@ -196,6 +200,6 @@ class TrialGraph:
             return
         del self._readers[name]
         self._ready.forget(name)
-        if self.plan.trials[name].kind is TrialKind.ATTACK:
+        if self.plan.trials[name].kind in _MAKERS:
             self._unread += self.results[name].artefacts
             self.results.forget_tamper(name)

@@ -37,13 +37,17 @@ class KeptResults(Mapping[str, TrialResult]):
 
     def enter(self, trial: Trial, result: TrialResult) -> None:
         """Keep the result of `trial`."""
-        charged = trial.kind is TrialKind.ATTACK
+        charged = trial.kind in {TrialKind.ATTACK, TrialKind.SCORE}
         self._found[trial.id] = self._kept(
             TrialResult(
                 trial="",
                 status=result.status,
                 spend=result.spend.model_copy(update={"seconds": 0.0}) if charged else Spend(),
                 realised=tuple(_brief(run) for run in result.realised),
+                edits=result.edits,
+                config=result.config,
+                proposal=result.proposal,
+                scores=result.scores,
                 tamper=result.tamper,
                 replies=result.replies,
                 code=result.code,
@@ -53,11 +57,11 @@ class KeptResults(Mapping[str, TrialResult]):
 
     def forget_tamper(self, trial: str) -> None:
         """Nobody mounts what an attack has made any more."""
-        bare = self._found[trial].model_copy(update={"tamper": None})
+        bare = self._found[trial].model_copy(update={"tamper": None, "scores": None})
         self._found[trial] = self._kept(bare)
 
     def _kept(self, result: TrialResult) -> TrialResult:
-        if result.tamper is not None or result.realised:
+        if result.tamper is not None or result.realised or result.scores or result.config:
             return result
         key = (result.status, result.code, result.message, result.spend, result.replies)
         return self._shared.setdefault(key, result)

@@ -16,6 +16,7 @@ from threatspec.schema._adversary import (
     Use,
 )
 from threatspec.schema._base import Described, Model, canonical_json, content_id
+from threatspec.schema._build import AdaptStep, BuildStep, MergeStep
 from threatspec.schema._cards import AttackCard, BenchmarkCard, CardSource, DescriptionCard
 from threatspec.schema._claim import Claim, Expectation, Seeds, Verdict
 from threatspec.schema._docs import field_docs
@@ -46,10 +47,12 @@ __all__ = [
     "ARMS",
     "PRESETS",
     "Access",
+    "AdaptStep",
     "Adversary",
     "AttackCard",
     "BenchmarkCard",
     "Binary",
+    "BuildStep",
     "Calibration",
     "Capability",
     "CardSource",
@@ -71,6 +74,7 @@ __all__ = [
     "Knowledge",
     "Limits",
     "Measure",
+    "MergeStep",
     "Model",
     "Number",
     "Offer",

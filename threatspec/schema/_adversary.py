@@ -47,25 +47,26 @@ class DataRole(StrEnum):
 class Compute(Described):
     """Compute the adversary may spend: `steps` per run, the rest per pass (search + final run)."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset(
-        {"configurations", "gpu_hours", "usd", "queries", "rows"}
-    )
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"gpu_hours", "usd", "queries", "rows"})
 
     steps: Count | None = None
     """Optimiser steps of one run."""
     flops: Flops | None = None
     """Floating-point operations of one pass of the adversary."""
+    configurations: Annotated[Count, Field(ge=1, le=10_000)] | None = None
+    """Configurations that a search of one entry of `attacks` may try."""
 
 
 class Limits(Described):
     """Bounds on what an attack may change."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset(
-        {"eps", "sparsity_max", "poison_rate_max", "queries"}
-    )
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"eps", "poison_rate_max", "queries"})
 
     rank_max: Annotated[Count, Field(ge=1)] | None = None
-    """Highest rank of a change of the weights: an adapter's; other training has no bound."""
+    """Highest rank of a change of the weights: an adapter's or an edit's; other training has no
+    bound."""
+    sparsity_max: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Largest share of the weights that an edit may set to 0."""
 
 
 def _listed(value: Any) -> Any:
@@ -80,7 +81,7 @@ def _use(value: Any) -> Any:
 class Use(Described):
     """One entry of `attacks:`: a card or kind by name, with overrides of its knobs."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"chain", "search", "rows_per"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"chain", "rows_per"})
 
     use: Text
     """Name of an attack card or kind (`threatspec list attacks`)."""
@@ -90,6 +91,9 @@ class Use(Described):
         "resident",
     )
     """Back-end of a training attack; each of a list makes a procedure of its own."""
+    search: Literal["once", "per-replicate", "free"] | None = None
+    """How knobs with several values are searched: once on `attack_dev` and frozen (the default),
+    anew for every replicate, or as if the winner were known (only its final run is charged)."""
     knobs: dict[str, Any] = Field(default_factory=dict)
     """Overrides; written beside `use`, each is a knob of the attack."""
 
@@ -101,7 +105,7 @@ class Use(Described):
         if "chain" in value and "use" not in value:
             text = "chains of attacks are not evaluated by this version"
             raise complaint("not_evaluated", "TS-NOT-EVALUATED", text, field="chain")
-        own = {"use", "rows", "trainer"} | cls.not_evaluated
+        own = {"use", "rows", "trainer", "search"} | cls.not_evaluated
         knobs = {k: v for k, v in value.items() if k not in own}
         return {**{k: v for k, v in value.items() if k in own}, "knobs": knobs}
 

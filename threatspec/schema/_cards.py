@@ -42,8 +42,12 @@ class AttackCard(Described):
     """What it does, in one plain sentence."""
     source: CardSource
     """Where the configuration comes from."""
+    paper: Annotated[str, Field(pattern=r"^\d{4}\.\d{4,5}$")] | None = None
+    """arXiv number of the paper whose runs these are; absent = of none."""
+    auto: bool = False
+    """Whether an adversary that names no attacks makes this one too."""
     config: dict[str, Any] = Field(default_factory=dict)
-    """Knobs of the attack; absent ones are at their defaults."""
+    """Knobs of the attack; absent ones are at their defaults, a list is a finite set to search."""
 
 
 class BenchmarkCard(Described):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from threatspec.schema._base import Described
+from threatspec.schema._build import BuildStep, check_build
 from threatspec.schema._fields import Name, Text, as_tuple, complaint
 from threatspec.schema._units import Count
 
@@ -16,7 +17,7 @@ __all__ = ["Calibration", "JudgeUse", "Measure", "Serving", "Subject"]
 class Subject(Described):
     """The model a claim is about: base weights + safeguard."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"safeguards", "build"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"safeguards"})
 
     model: Text
     """Where the weights are: `specimen:NAME`, `path:FOLDER`, `gguf:NAME` (fetched by `threatspec
@@ -25,6 +26,15 @@ class Subject(Described):
     """The same weights without the safeguard: the ceiling of attacks and the base of utility."""
     control: Text | None = None
     """A subject that is safe untouched and must break, which shows that the attack is alive."""
+    build: Annotated[tuple[BuildStep, ...], BeforeValidator(as_tuple)] = ()
+    """How the subject is made from `model` before anything is asked: adapted to tasks, merged."""
+    build_seed: int = Field(default=0, ge=0)
+    """Seed of everything random in `build`."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Subject:
+        check_build(self.build)
+        return self
 
 
 def _judge(value: Any) -> Any:
