@@ -62,11 +62,13 @@ def test_a_card_beside_the_claims_can_be_used_and_changed(tmp_path: Path) -> Non
     }
 
 
-def test_an_adversary_that_names_no_attacks_makes_it_too(tmp_path: Path) -> None:
-    write_card(tmp_path)
+def test_an_adversary_that_names_no_attacks_makes_a_card_that_says_auto(tmp_path: Path) -> None:
+    write_card(tmp_path, auto=True)
+    write_card(tmp_path, name="slower-finetune")
     plan = compile_plan(load_spec(write_spec(tmp_path, None)))
     names = {procedure.name for procedure in plan.procedures.values()}
     assert "slow-finetune" in names
+    assert "slower-finetune" not in names
     assert "full-finetune" in names
 
 
