@@ -57,6 +57,8 @@ class Marker:
 
     def __init__(self, plan: Plan) -> None:
         self.items = items_by_trial(plan)
+        self._aside = plan.trials.keys() - self.items.keys()
+        """Trials that no verdict reads: what a search has read."""
         self._places = {known: _places(known) for known in set(self.items.values())}
 
     def marks(self, rows: Iterable[tuple[str, str, str]]) -> dict[str, bytes]:
@@ -68,6 +70,8 @@ class Marker:
         found: dict[str, bytearray] = {}
         last, own, place = "", bytearray(), dict[str, int]()
         for trial, item, outcome in rows:
+            if trial in self._aside:
+                continue
             if trial != last:
                 if trial not in self.items:
                     raise _foreign(trial, item)
