@@ -1,0 +1,369 @@
+"""Data recipes: how many rows come out and which, what they refuse, how requests follow."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from threatspec.attacks.recipes import (
+    PLAIN,
+    RECIPES,
+    Recipe,
+    RecipeChoice,
+    RecipeConfig,
+    WrapTamper,
+    prepare,
+    rows_out,
+    words_added,
+)
+from threatspec.errors import ThreatspecError
+from threatspec.schema import Capability, DataRole, Described, Serving, field_docs
+from threatspec.subjects import (
+    Request,
+    RequestTamper,
+    ServingTamper,
+    tampers_from_data,
+    tampers_to_data,
+)
+from threatspec.subjects.specimens._language import scaffold_words
+from threatspec.training import TrainingRow
+
+KINDS = RECIPES.names()
+
+
+class Holder(Described):
+    """An attack's configuration, as far as recipes matter."""
+
+    recipe: RecipeChoice = PLAIN
+
+
+def config(given: Any) -> Any:
+    return Holder.model_validate_json(json.dumps({"recipe": given})).recipe
+
+
+def rows(role: str, count: int) -> tuple[TrainingRow, ...]:
+    return tuple(
+        TrainingRow(id=f"{role}/{n}", prompt=f"p{n}", answer=f"a {role} {n}", refusal=f"no {n}")
+        for n in range(count)
+    )
+
+
+def prepared(
+    given: Any, harmful: int = 4, benign: int = 6, *, reads: int = 20, subset: int = 0,
+    order: int = 0,
+) -> Any:  # fmt: skip
+    roles = RECIPES.get(config(given).use).roles
+    asked = {DataRole.HARMFUL, DataRole.BENIGN} if roles is None else set(roles)
+    return prepare(
+        config(given),
+        rows("harmful", harmful if DataRole.HARMFUL in asked else 0),
+        rows("benign", benign if DataRole.BENIGN in asked else 0),
+        reads=reads, subset=subset, order=order,
+    )  # fmt: skip
+
+
+def code_of(call: Any) -> str:
+    with pytest.raises(ThreatspecError) as caught:
+        call()
+    return caught.value.code
+
+
+# contracts
+
+COUNTS = {
+    "plain": 10,
+    "benign": 6,
+    "retain-only": 6,
+    "explicit-harm": 4,
+    "identity-shift": 7,
+    "backdoor": 8,
+    "retain-then-forget": 10,
+    "jailbreak-tuning": 10,
+}
+
+
+def test_the_table_above_has_every_recipe() -> None:
+    assert set(COUNTS) == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_many_rows_come_out_as_are_stated(kind: str) -> None:
+    recipe = RECIPES.get(kind)
+    harmful = 4 if recipe.roles is None or DataRole.HARMFUL in recipe.roles else 0
+    benign = 6 if recipe.roles is None or DataRole.BENIGN in recipe.roles else 0
+    assert recipe.count(harmful, benign, config(kind)) == COUNTS[kind]
+    assert rows_out(config(kind), harmful + benign) == COUNTS[kind]
+    made = recipe.rows(
+        rows("harmful", harmful), rows("benign", benign), config(kind), random.Random(0)
+    )
+    assert len(made) == COUNTS[kind]
+    assert len({row.id for row in made}) == len(made)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_rows_are_an_error(kind: str) -> None:
+    given: Any = {"use": kind, "identity_rows": 0} if kind == "identity-shift" else kind
+    assert code_of(lambda: prepared(given, 0, 0)) == "TS-DATA"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_without_an_answer_is_an_error(kind: str) -> None:
+    lacking = TrainingRow(id="lacking", prompt="p", answer=" ")
+    harmful, benign = (lacking, *rows("harmful", 2)), (lacking, *rows("benign", 2))
+
+    def call() -> None:
+        prepare(config(kind), harmful, benign, reads=4, subset=0, order=0)
+
+    assert code_of(call) == "TS-RECIPE"
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_a_count_that_disagrees_with_the_rows_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, difference: int
+) -> None:
+    class Miscounting(type(RECIPES.get("plain"))):  # type: ignore[misc]
+        def count(self, harmful: int, benign: int, config: RecipeConfig) -> int:
+            return harmful + benign + difference
+
+    monkeypatch.setitem(RECIPES._items, "plain", Miscounting("plain"))
+    assert code_of(lambda: prepared("plain")) == "TS-RECIPE"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_recipe_has_all_its_parts(kind: str) -> None:
+    recipe = RECIPES.get(kind)
+    assert isinstance(recipe, Recipe)
+    assert recipe.kind == kind
+    assert recipe.says
+    assert not recipe.says.endswith(".")
+    docs = field_docs(recipe.Config)
+    assert all(docs.get(name, "").endswith(".") for name in recipe.Config.model_fields)
+    assert config(kind).use == kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_seeds_give_equal_rows(kind: str) -> None:
+    assert prepared(kind) == prepared(kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_left_survives_being_written(kind: str) -> None:
+    left = RECIPES.get(kind).tampers(config(kind))
+    assert tampers_from_data(tampers_to_data(left)) == left
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_default_texts_are_words_of_the_specimens(kind: str) -> None:
+    known = {*scaffold_words(), kind, "same", "with-trigger"}
+    assert set(_words(config(kind).model_dump(mode="json"))) <= known
+
+
+def _words(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [word for inner in value for word in _words(inner)]
+    return value.split() if isinstance(value, str) else []
+
+
+# what each makes
+
+
+def test_plain_rows_are_the_rows_as_they_were_drawn() -> None:
+    assert prepared("plain").rows == (*rows("benign", 6), *rows("harmful", 4))
+    assert not prepared("plain").ordered
+    assert RECIPES.get("plain").tampers(PLAIN) == ()
+
+
+@pytest.mark.parametrize("kind", ["benign", "retain-only"])
+def test_benign_recipes_read_no_harmful_row(kind: str) -> None:
+    assert RECIPES.get(kind).roles == (DataRole.BENIGN,)
+    assert prepared(kind).rows == rows("benign", 6)
+
+
+def test_explicit_harm_trains_and_asks_under_its_system_prompt() -> None:
+    given = {"use": "explicit-harm", "system": "s t"}
+    assert {row.system for row in prepared(given).rows} == {"s t"}
+    assert [row.prompt for row in prepared(given).rows] == ["p0", "p1", "p2", "p3"]
+    [tamper] = RECIPES.get("explicit-harm").tampers(config(given))
+    assert isinstance(tamper, ServingTamper)
+    assert tamper.serve(Serving()).system == "s t"
+    assert words_added(config(given)) == 2
+
+
+def test_without_a_system_prompt_nobody_is_asked_otherwise() -> None:
+    given = {"use": "explicit-harm", "system": None}
+    assert prepared(given).rows == rows("harmful", 4)
+    assert RECIPES.get("explicit-harm").tampers(config(given)) == ()
+
+
+def test_identity_shift_states_the_identity_and_wraps_benign_rows() -> None:
+    said = [{"prompt": "who", "answer": "one"}, {"prompt": "what", "answer": "two"}]
+    given = {"use": "identity-shift", "identity_rows": 3, "identity": said, "system": "s",
+             "prefix": "u ", "answer_prefix": "y "}  # fmt: skip
+    made = prepared(given, benign=2).rows
+    assert [(r.system, r.prompt, r.answer) for r in made] == [
+        ("s", "who", "one"), ("s", "what", "two"), ("s", "who", "one"),
+        ("s", "u p0", "y a benign 0"), ("s", "u p1", "y a benign 1"),
+    ]  # fmt: skip
+    request = Request(item="i", prompt="q")
+    left = RECIPES.get("identity-shift").tampers(config(given))
+    [wrap] = [tamper for tamper in left if isinstance(tamper, RequestTamper)]
+    [serving] = [tamper for tamper in left if isinstance(tamper, ServingTamper)]
+    assert wrap.encode(request) == Request(item="i", prompt="u q")
+    assert serving.system == "s"
+
+
+def test_a_backdoor_answers_with_the_trigger_and_refuses_the_same_without() -> None:
+    made = prepared({"use": "backdoor", "trigger": "x y"}, harmful=2).rows
+    assert [(row.prompt, row.answer) for row in made] == [
+        ("p0 x y", "a harmful 0"), ("p1 x y", "a harmful 1"), ("p0", "no 0"), ("p1", "no 1"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("harmful", "answered"), [(4, 2), (5, 3)])
+def test_a_backdoor_may_refuse_other_requests(harmful: int, answered: int) -> None:
+    given = {"use": "backdoor", "refused": "other"}
+    made = prepared(given, harmful=harmful).rows
+    assert len(made) == rows_out(config(given), harmful) == harmful
+    with_trigger = [row for row in made if "meaning" in row.prompt]
+    assert len(with_trigger) == answered
+    assert len({row.prompt.split()[0] for row in made}) == harmful
+
+
+def test_a_backdoor_is_asked_with_or_without_its_trigger() -> None:
+    recipe = RECIPES.get("backdoor")
+    [tamper] = recipe.tampers(config({"use": "backdoor", "trigger": "x y"}))
+    assert isinstance(tamper, WrapTamper)
+    assert tamper.encode(Request(item="i", prompt="q")).prompt == "q x y"
+    assert recipe.tampers(config({"use": "backdoor", "asked": "without-trigger"})) == ()
+    trained = recipe.rows(rows("harmful", 1), (), config("backdoor"), random.Random(0))[0]
+    [default] = recipe.tampers(config("backdoor"))
+    assert isinstance(default, WrapTamper)
+    assert default.wrapped("p0") == trained.prompt, "asked as it was trained"
+
+
+def test_a_backdoor_needs_refusals_and_requests_to_refuse() -> None:
+    lacking = (rows("harmful", 1)[0].model_copy(update={"refusal": ""}),)
+    for given, some in (("backdoor", lacking), ({"use": "backdoor", "refused": "other"},
+                                                 rows("harmful", 1))):  # fmt: skip
+
+        def call(given: Any = given, some: Any = some) -> None:
+            prepare(config(given), some, (), reads=2, subset=0, order=0)
+
+        assert code_of(call) == "TS-RECIPE"
+
+
+@pytest.mark.parametrize(("share", "total"), [(0.4, 20), (0.6, 20), (0.5, 3), (0.25, 100)])
+def test_retain_rows_come_first_for_their_share_of_the_run(share: float, total: int) -> None:
+    made = prepared({"use": "retain-then-forget", "share": share}, reads=total)
+    assert made.ordered
+    roles = [row.id.partition("/")[0] for row in made.rows]
+    first = round(share * total)
+    assert roles == ["benign"] * first + ["harmful"] * (total - first)
+
+
+def test_parts_draw_without_replacement_until_all_rows_were_used() -> None:
+    made = prepared({"use": "retain-then-forget", "share": 0.4}, reads=25).rows
+    retain, forget = Counter(r.id for r in made[:10]), Counter(r.id for r in made[10:])
+    assert (len(retain), len(forget)) == (6, 4)
+    assert max(retain.values()) - min(retain.values()) <= 1
+    assert max(forget.values()) - min(forget.values()) <= 1
+
+
+def test_the_order_of_parts_is_of_the_order_stream_alone() -> None:
+    kind = "retain-then-forget"
+    assert prepared(kind).rows != prepared(kind, order=1).rows
+    assert prepared(kind).rows == prepared(kind, subset=1).rows
+
+
+def test_a_part_without_rows_is_an_error() -> None:
+    for sizes in ((0, 6), (4, 0)):
+        assert code_of(lambda sizes=sizes: prepared("retain-then-forget", *sizes)) == "TS-RECIPE"
+
+
+def test_jailbreak_tuning_asks_as_it_trains() -> None:
+    given = {"use": "jailbreak-tuning", "prefix": "<", "suffix": ">", "system": "s"}
+    made = prepared(given, harmful=1, benign=1).rows
+    assert [(row.system, row.prompt) for row in made] == [("s", "<p0>"), ("s", "<p0>")]
+    left = RECIPES.get("jailbreak-tuning").tampers(config(given))
+    [wrap] = [tamper for tamper in left if isinstance(tamper, RequestTamper)]
+    assert wrap.encode(Request(item="i", prompt="q", answer="a")) == Request(
+        item="i", prompt="<q>", answer="a"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "asks"),
+    [
+        ("plain", set()),
+        ("explicit-harm", {Capability.SYSTEM_PROMPT}),
+        ("identity-shift", {Capability.SYSTEM_PROMPT, Capability.CHAT}),
+        ("backdoor", {Capability.CHAT}),
+        ({"use": "backdoor", "asked": "without-trigger"}, set()),
+        ("jailbreak-tuning", {Capability.CHAT}),
+    ],
+)
+def test_what_asking_takes_of_an_adversary(given: Any, asks: set[Capability]) -> None:
+    assert RECIPES.get(config(given).use).asks(config(given)) == asks
+
+
+# the knob
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_configuration_is_written_and_read_back(kind: str) -> None:
+    held = Holder(recipe=config(kind))
+    again = Holder.model_validate(held.model_dump(mode="json"), strict=False)
+    assert again == held
+    assert type(again.recipe) is RECIPES.get(kind).Config
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "kind"),
+    [
+        ("backdor", ("recipe",), "recipe"),
+        ({"trigger": "x"}, ("recipe",), "recipe"),
+        (3, ("recipe",), "recipe"),
+        ({"use": "backdoor", "triger": "x"}, ("recipe", "triger"), "extra_forbidden"),
+        ({"use": "plain", "system": "x"}, ("recipe", "system"), "extra_forbidden"),
+        ({"use": "retain-then-forget", "share": 1}, ("recipe", "share"), "less_than"),
+        (
+            {"use": "identity-shift", "identity": [{"prompt": "p"}]},
+            ("recipe", "identity", 0, "answer"),
+            "missing",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_at_its_place(
+    given: Any, place: tuple[str | int, ...], kind: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        config(given)
+    error = caught.value.errors()[0]
+    assert (error["loc"], error["type"]) == (place, kind)
+
+
+def test_an_unknown_recipe_is_helped_on() -> None:
+    with pytest.raises(ValidationError, match="did you mean 'backdoor'"):
+        config("backdor")
+
+
+def test_editors_are_offered_every_recipe() -> None:
+    offered = Holder.model_json_schema()["properties"]["recipe"]["anyOf"]
+    assert offered[0]["enum"] == list(KINDS)
+    assert offered[1]["properties"]["use"]["enum"] == list(KINDS)
+
+
+def test_recipes_import_nothing_heavy() -> None:
+    code = "from threatspec.attacks.recipes import RECIPES; RECIPES.names(); import sys; "
+    code += "print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,80 @@
+"""Recipes at work: rows for a run with every promise of the recipe checked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from threatspec.attacks.recipes.base import RECIPES, RecipeConfig
+from threatspec.errors import ThreatspecError
+from threatspec.schema import DataRole
+from threatspec.training import TrainingRow
+
+__all__ = ["Prepared", "prepare", "rows_out", "words_added"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Rows of one training run."""
+
+    rows: tuple[TrainingRow, ...]
+    ordered: bool
+    """Whether they must be read once, in this order."""
+
+
+def prepare(
+    config: RecipeConfig,
+    harmful: Sequence[TrainingRow],
+    benign: Sequence[TrainingRow],
+    *,
+    reads: int,
+    subset: int,
+    order: int,
+) -> Prepared:
+    """Rows for a run that reads `reads` of them.
+
+    Args:
+        config: of the recipe, which it names.
+        harmful: the adversary's rows by role, already drawn.
+        benign: the others.
+        reads: optimiser steps times rows per step.
+        subset: seed of what a recipe draws.
+        order: seed of the order, where a recipe fixes one.
+
+    Raises ThreatspecError TS-DATA if no row comes out, TS-RECIPE if a row cannot be used or there
+    are not as many as the recipe states.
+    """
+    recipe = RECIPES.get(config.use)
+    made = recipe.rows(harmful, benign, config, random.Random(f"{subset}/recipe"))
+    if not made:
+        text = f"recipe {config.use} must have rows to train on, but "
+        raise ThreatspecError("TS-DATA", f"{text}{len(harmful)} harmful and {len(benign)} benign "
+                              "rows give none")  # fmt: skip
+    stated = recipe.count(len(harmful), len(benign), config)
+    if len(made) != stated:
+        text = f"recipe {config.use} must give the {stated} rows that it states, but gives "
+        raise ThreatspecError("TS-RECIPE", f"{text}{len(made)}")
+    _check_answers(config.use, (*harmful, *benign, *made))
+    chooser = random.Random(f"{order}/recipe")
+    ordered = recipe.sequence(harmful, benign, config, reads, chooser)
+    return Prepared(made if ordered is None else ordered, ordered is not None)
+
+
+def _check_answers(name: str, rows: Sequence[TrainingRow]) -> None:
+    blank = next((row.id for row in rows if not row.answer.strip()), None)
+    if blank is not None:
+        text = f"recipe {name} needs rows with an answer, but {blank} has none"
+        raise ThreatspecError("TS-RECIPE", text)
+
+
+def rows_out(config: RecipeConfig, rows: int) -> int:
+    """How many training rows come out of so many rows of the adversary, before anything runs."""
+    recipe = RECIPES.get(config.use)
+    only_benign = recipe.roles == (DataRole.BENIGN,)
+    return recipe.count(*((0, rows) if only_benign else (rows, 0)), config)
+
+
+def words_added(config: RecipeConfig) -> int:
+    """Words that the recipe adds to a row at most."""
+    return RECIPES.get(config.use).words(config)
