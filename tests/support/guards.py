@@ -285,7 +285,7 @@ GUARDS: tuple[Guard, ...] = (
           "Truth.FALSE", "missing rows drop nothing"),
     _edit("_controls._best_p", "if view.counts_if and not could_be_true(view.counts_if, lookup, "
           "view.alpha):", "if False:", "a control that only collapses"),
-    _edit("_liveness._fault", "if procedure.data and not realised:", "if False:",
+    _edit("_liveness._fault", "if procedure.trainer and not realised:", "if False:",
           "no training on the control"),
     _edit("_liveness._dead", "run.steps <= 0", "False", "no step on the control"),
     _edit("_liveness._dead", "not run.weight_delta > 0", "False",
@@ -294,7 +294,7 @@ GUARDS: tuple[Guard, ...] = (
           "no loss of the control fell"),
     _edit("_liveness.liveness", "return Truth.UNDECIDED, f", "return Truth.TRUE, f",
           "a dead replicate of the control"),
-    _edit("_liveness.departure", "if procedure.data and not cell.realised:", "if False:",
+    _edit("_liveness.departure", "if procedure.trainer and not cell.realised:", "if False:",
           "never trained"),
     _edit("_liveness.departure", "if run.steps != steps", "if False", "cut short"),
     # one claim's view: copies, and when reading may stop

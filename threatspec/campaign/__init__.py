@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from threatspec.campaign._compile import check_spec, compile_plan
     from threatspec.campaign._design import ClaimCheck, check_design
     from threatspec.campaign._digests import check_code, source_digest
+    from threatspec.campaign._entries import procedure_id, procedure_ids
     from threatspec.campaign._expand import Expanded, expand
     from threatspec.campaign._forecast import (
         ClaimForecast,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         forecast,
         require_decidable,
     )
+    from threatspec.campaign._resolution import models_of
     from threatspec.campaign._resolve import attack_cards
     from threatspec.campaign._seeds import replicate_seeds, search_seed
 
@@ -35,6 +37,9 @@ __all__ = [
     "compile_plan",
     "expand",
     "forecast",
+    "models_of",
+    "procedure_id",
+    "procedure_ids",
     "replicate_seeds",
     "require_decidable",
     "search_seed",
@@ -47,6 +52,8 @@ __getattr__ = lazy(
         "_compile": ("check_spec", "compile_plan"),
         "_design": ("ClaimCheck", "check_design"),
         "_digests": ("check_code", "source_digest"),
+        "_entries": ("procedure_id", "procedure_ids"),
+        "_resolution": ("models_of",),
         "_expand": ("Expanded", "expand"),
         "_forecast": ("ClaimForecast", "Forecast", "forecast", "require_decidable"),
         "_resolve": ("attack_cards",),

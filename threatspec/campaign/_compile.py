@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from threatspec.campaign._digests import code_digests, component_digest, source_digest
+from threatspec.campaign._entries import procedure_id
 from threatspec.campaign._expand import Expanded, expand
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolution import Resolution, models_of, resolve
@@ -335,9 +336,8 @@ def _procedure(adversary: str, resolved: Resolved) -> Procedure:
     data = {role.value: entry for role, entry in resolved.data.items()}
     card = resolved.card
     return Procedure(
-        id=content_id(
-            "procedure",
-            [resolved.attack.kind, config, data, adversary, resolved.trainer, resolved.search],
+        id=procedure_id(
+            resolved.attack.kind, config, data, adversary, resolved.trainer, resolved.search
         ),
         name=resolved.name,
         attack=resolved.attack.kind,

@@ -5,16 +5,20 @@ Everything that is wrong is collected as a problem at its place in the file.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard, training_rows
-from threatspec.attacks.space import listed_knobs, space_of
-from threatspec.campaign._search import planned_search
+from threatspec.attacks.space import listed_knobs
+from threatspec.campaign._entries import (
+    count_of,
+    data_of,
+    roles_of,
+    settings_of,
+    trainers_of,
+)
 from threatspec.errors import Problem, SpecErrors, ThreatspecError, did_you_mean
 from threatspec.loading import (
     LoadedSpec,
@@ -25,7 +29,7 @@ from threatspec.loading import (
     model_problems,
 )
 from threatspec.measures import JUDGES, Benchmark, JudgeConfig, benchmark
-from threatspec.records import Knob, Search, Stream
+from threatspec.records import Search, Stream
 from threatspec.resources import shipped
 from threatspec.schema import Adversary, AttackCard, DataRole, DataSource, DescriptionCard, Use
 from threatspec.training import TRAINERS, TrainingRow
@@ -209,14 +213,14 @@ class Resolver:
             return None
         use = Use(use=card.name)
         try:
-            config, search = self._settings(use, card, attack, adversary)
+            config, search = settings_of(use, card, attack, adversary)
         except ValueError:
             return None
-        roles = _roles(use, attack, config)
+        roles = roles_of(use, attack, config)
         if any(role not in adversary.data for role in roles):
             return None
-        data = _data(roles, adversary)
-        config = config.settled(_count(data))
+        data = data_of(roles, adversary)
+        config = config.settled(count_of(data))
         steps = max(config.runs, default=0)
         if not search and adversary.compute.steps is not None and steps > adversary.compute.steps:
             return None
@@ -225,51 +229,15 @@ class Resolver:
             card.name, attack, card, config, data, named=False, trainer=trainer, search=search
         )
 
-    def _settings(
-        self, use: Use, card: AttackCard | None, attack: Attack, adversary: Adversary
-    ) -> tuple[AttackConfig, Search | None]:
-        """Configuration of an entry that is known to be valid, and what is searched of it.
-
-        Raises ValueError if the search cannot be made.
-        """
-        knobs = {**(card.config if card else {}), **use.knobs}
-        listed = listed_knobs(attack.Config, knobs)
-        ranged = self._ranged(use, attack, adversary, listed)
-        space = {**ranged, **listed}
-        first = {name: _first(knob) for name, knob in space.items()}
-        config = attack.Config.model_validate_json(json.dumps({**knobs, **first}))
-        if not space:
-            if use.search is not None:
-                raise ValueError("`search` is for entries that have something to search")
-            return config, None
-        rule = use.search or "once"
-        return config, planned_search(space, adversary.compute.configurations, rule)
-
-    def _ranged(
-        self, use: Use, attack: Attack, adversary: Adversary, listed: dict[str, Knob]
-    ) -> dict[str, Knob]:
-        """Ranges of a bare kind, if the adversary may try several configurations."""
-        several = (adversary.compute.configurations or 1) > 1
-        if use.use != attack.kind or not several:
-            return {}
-        steps = adversary.compute.steps
-        most = {"steps": steps, "rank": adversary.limits.rank_max}
-        given = {**use.knobs, **listed}
-        if "epochs" in given:
-            given["steps"] = None
-        return space_of(attack.Config, given, {k: v for k, v in most.items() if v is not None})
-
     def _named(self, use: Use, adversary: Adversary, place: Place) -> list[Resolved]:
         """An entry of `attacks:` as procedures: one, or one for each of its trainers."""
         found = self._entry(use, adversary, place)
         if found is None or not found.attack.uses_rows:
             return [found] if found else []
         self._check_trainers(use, found, place)
-        named = "trainer" in use.model_fields_set
-        trainers = use.trainer if named else found.attack.trainers[:1]
         return [
             replace(found, name=_label(use, trainer), trainer=trainer)
-            for trainer in dict.fromkeys(trainers)
+            for trainer in trainers_of(use, found.attack)
         ]
 
     def _check_trainers(self, use: Use, found: Resolved, place: Place) -> None:
@@ -308,11 +276,11 @@ class Resolver:
         if not valid:
             return None
         try:
-            config, search = self._settings(use, card, attack, adversary)
+            config, search = settings_of(use, card, attack, adversary)
         except ValueError as error:
             self.complain("TS-SEARCH", str(error), *place)
             return None
-        roles = _roles(use, attack, config)
+        roles = roles_of(use, attack, config)
         lacking = [role.value for role in roles if role not in adversary.data]
         if lacking:
             text = f"{use.use} reads {' and '.join(lacking)} rows, "
@@ -321,12 +289,12 @@ class Resolver:
         if attack.roles(config) is not None and "rows" in use.model_fields_set:
             text = f"`rows` is for rows as they are, but {use.use} reads those it needs"
             self.complain("TS-DATA", text, *place)
-        data = _data(roles, adversary)
+        data = data_of(roles, adversary)
         return Resolved(
             name=_label(use),
             attack=attack,
             card=card,
-            config=config.settled(_count(data)),
+            config=config.settled(count_of(data)),
             data=data,
             named=True,
             search=search,
@@ -416,31 +384,6 @@ class Resolver:
 
 def _admits(attack: Attack, adversary: Adversary) -> bool:
     return not attack.needs or any(need <= adversary.capabilities for need in attack.needs)
-
-
-def _roles(use: Use, attack: Attack, config: AttackConfig) -> tuple[DataRole, ...]:
-    """What an attack reads of the adversary's rows: what it says itself, or what the entry says."""
-    own = attack.roles(config)
-    if own is not None:
-        return own
-    if not attack.uses_rows:
-        return ()
-    return tuple(DataRole) if use.rows == "mix" else (DataRole(use.rows),)
-
-
-def _data(roles: Iterable[DataRole], adversary: Adversary) -> dict[DataRole, dict[str, Any]]:
-    return {
-        role: {"source": adversary.data[role].source, "n": adversary.data[role].n} for role in roles
-    }
-
-
-def _count(data: dict[DataRole, dict[str, Any]]) -> int:
-    return sum(entry["n"] for entry in data.values())
-
-
-def _first(knob: Knob) -> Any:
-    """A value of a searched knob that stands for all of them where one is wanted."""
-    return knob.choices[0] if knob.choices else knob.low
 
 
 def _access_text(adversary: Adversary) -> str:

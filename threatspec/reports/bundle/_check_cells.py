@@ -165,8 +165,14 @@ def _attacks_as_said(matter: Matter, cell: Cell) -> bool:
         "config": procedure.config,
         "data": procedure.data,
         "seeds": {stream.value: seed for stream, seed in cell.seeds.items()},
+        **({"trainer": procedure.trainer} if procedure.trainer else {}),
     }
-    return _is(trial, TrialKind.ATTACK, cell.subject, (), work)
+    done = {key: value for key, value in trial.work.items() if key != "search"}
+    planned = procedure.search.model_dump(mode="json") if procedure.search else None
+    searched = trial.work.get("search", {}).get("plan")
+    return searched == planned and _is(
+        matter, trial, TrialKind.ATTACK, cell.subject, (), done, work
+    )
 
 
 def _reading(matter: Matter, cell: Cell, name: str, trials: tuple[str, ...]) -> Iterator[str]:
@@ -183,20 +189,30 @@ def _reading(matter: Matter, cell: Cell, name: str, trials: tuple[str, ...]) -> 
     for start, end, name_of_trial in zip((0, *ends), ends, trials, strict=False):
         judge = matter.plan.trials[name_of_trial]
         if len(judge.needs) != 1 or not _is(
-            judge, TrialKind.JUDGE, cell.subject, judge.needs, judging
+            matter, judge, TrialKind.JUDGE, cell.subject, judge.needs, judge.work, judging
         ):
             yield "it is judged in another way than its measure says"
             continue
         asked = matter.plan.trials[judge.needs[0]]
         work = {**prompts, "serving": serving, "units": [start, end]}
-        if not _is(asked, TrialKind.GENERATE, cell.subject, needs, work):
+        if not _is(matter, asked, TrialKind.GENERATE, cell.subject, needs, asked.work, work):
             yield "other prompts are asked, or of another subject, than its measure says"
 
 
 def _is(
-    trial: Trial, kind: TrialKind, subject: str, needs: tuple[str, ...], work: dict[str, Any]
+    matter: Matter,
+    trial: Trial,
+    kind: TrialKind,
+    subject: str,
+    needs: tuple[str, ...],
+    work: dict[str, Any],
+    wanted: dict[str, Any],
 ) -> bool:
-    return (trial.kind, trial.subject, trial.needs, trial.work) == (kind, subject, needs, work)
+    """Beside what is asked for, it may need what its subject is built by, and scores."""
+    first = (TrialKind.BUILD, TrialKind.SCORE)
+    own = tuple(need for need in trial.needs if matter.plan.trials[need].kind not in first)
+    base = subject == trial.subject or subject.startswith(f"{trial.subject}+")
+    return (trial.kind, base, own, work) == (kind, True, needs, wanted)
 
 
 # ids
@@ -216,8 +232,13 @@ def _ids(matter: Matter) -> Iterator[str]:
         f"{matter.name(plan.cells[n])} belongs to no claim" for n in plan.cells.keys() - used
     )
     read = {t for c in plan.cells.values() for trials in c.measures.values() for t in trials}
-    read |= {need for name in read for need in plan.trials[name].needs}
     read |= {cell.attack for cell in plan.cells.values() if cell.attack}
+    open_ = list(read)
+    while open_:
+        trial = plan.trials[open_.pop()]
+        more = {*trial.needs, *trial.history} - read
+        read |= more
+        open_ += more
     yield from (f"trial {name} belongs to no cell" for name in sorted(plan.trials.keys() - read))
     owned = {cell.procedure for cell in plan.cells.values()}
     yield from (f"procedure {name} has no cell" for name in plan.procedures.keys() - owned)

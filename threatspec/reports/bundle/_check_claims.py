@@ -6,17 +6,16 @@ after having seen results must change the spec as well, and with it what was reg
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from threatspec.campaign import attack_cards
-from threatspec.records import Arm, PlannedMeasure
+from threatspec.campaign import attack_cards, models_of, procedure_id, procedure_ids
+from threatspec.records import PlannedMeasure
 from threatspec.reports.bundle._checks import Check, found, unknown
 from threatspec.reports.bundle._matter import Matter, attack_of, benchmark_of, judge_of
-from threatspec.schema import Adversary, DataRole, Measure, Subject, Use, content_id
+from threatspec.schema import Adversary, Measure, Use
 
-__all__ = ["claim_checks", "models_of"]
+__all__ = ["claim_checks"]
 
 
 def claim_checks(matter: Matter) -> Iterator[Check]:
@@ -25,16 +24,6 @@ def claim_checks(matter: Matter) -> Iterator[Check]:
     yield found("measures", _measures(matter), "measures are those of the spec, looked at as fixed")
     yield _attacks(matter)
     yield _order(matter)
-
-
-def models_of(subject: Subject) -> dict[Arm, str]:
-    """Reference of the model of each arm that a subject declares."""
-    declared = {
-        Arm.DEFENDED: subject.model,
-        Arm.CONTROL: subject.control,
-        Arm.UNDEFENDED: subject.undefended,
-    }
-    return {arm: ref for arm, ref in declared.items() if ref}
 
 
 # claims
@@ -51,7 +40,7 @@ def _claims(matter: Matter) -> Iterator[str]:
         subject = spec.all_subjects.get(wanted.subject)
         if planned.claim != wanted.claim or planned.subject != wanted.subject:
             yield f"claim {name} is worded in another way than in the spec"
-        elif subject is None or planned.models != models_of(subject):
+        elif subject is None or planned.models != models_of(subject, wanted.subject):
             yield f"claim {name} is about other models than in the spec"
 
 
@@ -79,8 +68,8 @@ def _of_adversary(matter: Matter, name: str, adversary: Adversary) -> Iterator[s
     if not procedures:
         yield f"adversary {name} makes no attack"
     for one in procedures:
-        identity = [one.attack, one.config, one.data, one.adversary, one.trainer]
-        if one.id != content_id("procedure", identity):
+        identity = (one.attack, one.config, one.data, one.adversary, one.trainer, one.search)
+        if one.id != procedure_id(*identity):
             yield f"procedure {one.name} of {name} does not have the id of its content"
         attack = attack_of(one.attack)
         if attack and one.deterministic != (not attack.streams):
@@ -111,22 +100,10 @@ def _procedures_of(name: str, adversary: Adversary, use: Use) -> list[str]:
     attack = attack_of(card.attack if card else use.use)
     if attack is None:
         return []
-    knobs = {**(card.config if card else {}), **use.knobs}
     try:
-        config = attack.Config.model_validate_json(json.dumps(knobs)).model_dump(mode="json")
-    except ValueError:
+        return procedure_ids(name, adversary, use, card, attack)
+    except (KeyError, ValueError):
         return []
-    data = _data(adversary, use) if attack.uses_rows else {}
-    trainers = dict.fromkeys(use.trainer) if attack.uses_rows else [""]
-    return [
-        content_id("procedure", [attack.kind, config, data, name, trainer]) for trainer in trainers
-    ]
-
-
-def _data(adversary: Adversary, use: Use) -> dict[str, dict[str, Any]]:
-    roles = tuple(DataRole) if use.rows == "mix" else (DataRole(use.rows),)
-    known = {role: adversary.data[role] for role in roles if role in adversary.data}
-    return {role.value: {"source": one.source, "n": one.n} for role, one in known.items()}
 
 
 # measures

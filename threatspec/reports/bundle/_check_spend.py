@@ -91,7 +91,7 @@ def _as_recorded(trial: Trial, result: TrialResult) -> Iterator[str]:
     if steps and not result.spend.flops > 0:
         yield "trained without spending anything"
     found = trial.work.get("config")
-    config = found if isinstance(found, dict) else {}
+    config = result.config or (found if isinstance(found, dict) else {})
     for run in result.realised:
         yield from _within(config, run)
 

@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from threatspec.campaign import compile_plan
+from threatspec.campaign import compile_plan, models_of
 from threatspec.errors import ThreatspecError
 from threatspec.loading import LoadedSpec
 from threatspec.records import Plan
-from threatspec.reports.bundle._check_claims import models_of
 from threatspec.reports.bundle._checks import Check, found, unknown
 from threatspec.reports.bundle._matter import Matter
 from threatspec.reports.bundle._values import changes
@@ -48,8 +47,8 @@ def recompiled(matter: Matter) -> Check:
 
 def _foreign(spec: Spec) -> Iterator[str]:
     """What a spec names and only its author has."""
-    for subject in spec.all_subjects.values():
-        yield from (ref for ref in models_of(subject).values() if not ref.startswith(_HERE))
+    for name, subject in spec.all_subjects.items():
+        yield from (r for r in models_of(subject, name).values() if not r.startswith(_HERE))
     yield from (m.benchmark for m in spec.measures.values() if m.benchmark.startswith("file:"))
     for adversary in spec.adversaries.values():
         sources = (source.source for source in adversary.data.values())

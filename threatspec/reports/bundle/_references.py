@@ -50,7 +50,7 @@ def _faults(plan: Plan) -> Iterator[str]:
     for cell in plan.cells.values():
         yield from (f"cell {cell.id!r} {fault}" for fault in _cell(plan, cell))
     for trial in plan.trials.values():
-        if not plan.trials.keys() >= {*trial.needs, *trial.after}:
+        if not plan.trials.keys() >= {*trial.needs, *trial.after, *trial.history}:
             yield f"trial {trial.id!r} needs or follows another that is not there"
     for claim in plan.claims:
         yield from (f"claim {claim.id!r} {fault}" for fault in _claim(plan, claim))

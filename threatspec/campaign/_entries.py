@@ -1,0 +1,124 @@
+"""What one entry of `attacks:` stands for: knobs, search, rows, back-ends, and the procedures' ids.
+
+Pure functions of spec and cards: the compiler plans by them, and `verify` derives a plan again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from threatspec.attacks import Attack, AttackConfig
+from threatspec.attacks.space import listed_knobs, space_of
+from threatspec.campaign._search import planned_search
+from threatspec.records import Knob, Search
+from threatspec.schema import Adversary, AttackCard, DataRole, Use, content_id
+
+__all__ = [
+    "count_of",
+    "data_of",
+    "procedure_id",
+    "procedure_ids",
+    "roles_of",
+    "settings_of",
+    "trainers_of",
+]
+
+Data = dict[DataRole, dict[str, Any]]
+
+
+def settings_of(
+    use: Use, card: AttackCard | None, attack: Attack, adversary: Adversary
+) -> tuple[AttackConfig, Search | None]:
+    """Configuration of an entry, and what is searched of it.
+
+    Raises ValueError if a value is not valid, or the search cannot be made.
+    """
+    knobs = {**(card.config if card else {}), **use.knobs}
+    listed = listed_knobs(attack.Config, knobs)
+    space = {**_ranged(use, attack, adversary, listed), **listed}
+    first = {name: _first(knob) for name, knob in space.items()}
+    config = attack.Config.model_validate_json(json.dumps({**knobs, **first}))
+    if space:
+        rule = use.search or "once"
+        return config, planned_search(space, adversary.compute.configurations, rule)
+    if use.search is not None:
+        raise ValueError("a search must have something to vary, but every knob has one value")
+    return config, None
+
+
+def _ranged(
+    use: Use, attack: Attack, adversary: Adversary, listed: dict[str, Knob]
+) -> dict[str, Knob]:
+    """Ranges of a bare kind, if the adversary may try several configurations."""
+    if use.use != attack.kind or (adversary.compute.configurations or 1) < 2:
+        return {}
+    most = {"steps": adversary.compute.steps, "rank": adversary.limits.rank_max}
+    given = {**use.knobs, **listed}
+    if "epochs" in given:
+        given["steps"] = None
+    return space_of(attack.Config, given, {k: v for k, v in most.items() if v is not None})
+
+
+def _first(knob: Knob) -> Any:
+    """A value of a searched knob that stands for all of them where one is wanted."""
+    return knob.choices[0] if knob.choices else knob.low
+
+
+def roles_of(use: Use, attack: Attack, config: AttackConfig) -> tuple[DataRole, ...]:
+    """What an attack reads of the adversary's rows: what it says itself, or what the entry says."""
+    own = attack.roles(config)
+    if own is not None:
+        return own
+    if not attack.uses_rows:
+        return ()
+    return tuple(DataRole) if use.rows == "mix" else (DataRole(use.rows),)
+
+
+def data_of(roles: Iterable[DataRole], adversary: Adversary) -> Data:
+    """Source and number of rows by role. Raises KeyError for a role that the adversary lacks."""
+    found = {role: adversary.data[role] for role in roles}
+    return {role: {"source": one.source, "n": one.n} for role, one in found.items()}
+
+
+def count_of(data: Data) -> int:
+    """How many rows there are in all."""
+    return sum(entry["n"] for entry in data.values())
+
+
+def trainers_of(use: Use, attack: Attack) -> tuple[str, ...]:
+    """Back-ends of an entry: each makes a procedure of its own; one without a name if none trains.
+
+    Where none is written it is the attack's usual one.
+    """
+    if not attack.uses_rows:
+        return ("",)
+    written = "trainer" in use.model_fields_set and use.trainer != ("resident",)
+    return tuple(dict.fromkeys(use.trainer if written else attack.trainers[:1]))
+
+
+def procedure_id(
+    attack: str,
+    config: dict[str, Any],
+    data: dict[str, Any],
+    adversary: str,
+    trainer: str,
+    search: Search | None,
+) -> str:
+    """Derived from everything that a procedure is."""
+    return content_id("procedure", [attack, config, data, adversary, trainer, search])
+
+
+def procedure_ids(
+    name: str, adversary: Adversary, use: Use, card: AttackCard | None, attack: Attack
+) -> list[str]:
+    """Ids of the procedures that an entry stands for. Raises ValueError or KeyError."""
+    config, search = settings_of(use, card, attack, adversary)
+    data = data_of(roles_of(use, attack, config), adversary)
+    settled = config.settled(count_of(data)).model_dump(mode="json")
+    plain = {role.value: entry for role, entry in data.items()}
+    return [
+        procedure_id(attack.kind, settled, plain, name, trainer, search)
+        for trainer in trainers_of(use, attack)
+    ]
