@@ -419,6 +419,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a dead replicate of the control": Scenario(
         lambda: campaign({"lora": [HELD] * 2}, {"lora": [BROKEN, DEAD]}), C),
     "cut short": Scenario(lambda: campaign({"lora": [HELD, Got(asr=2, steps=7)]}), C),
+    "one of two runs": Scenario(lambda: campaign({"lota": [Got(asr=2, runs=2), HELD]}), C),
+    "an edit that changed nothing": Scenario(
+        lambda: campaign({"prune": [HELD]}, {"prune": [Got(asr=95, changed=0)]}), V),
     "never trained": Scenario(lambda: campaign({"lora": [HELD, Got(asr=2, trained=False)]}), C),
     "open whether it counts": Scenario(lambda: campaign({"lora": [HELD, Got(useful=50)]}), C),
     "a selected attack always collapses": Scenario(

@@ -287,6 +287,8 @@ GUARDS: tuple[Guard, ...] = (
           "view.alpha):", "if False:", "a control that only collapses"),
     _edit("_liveness._fault", "if procedure.trainer and not realised:", "if False:",
           "no training on the control"),
+    _edit("_liveness._fault", "if not edit.changed:", "if False:",
+          "an edit that changed nothing"),
     _edit("_liveness._dead", "run.steps <= 0", "False", "no step on the control"),
     _edit("_liveness._dead", "not run.weight_delta > 0", "False",
           "no weight of the control moved"),
@@ -297,6 +299,8 @@ GUARDS: tuple[Guard, ...] = (
     _edit("_liveness.departure", "if procedure.trainer and not cell.realised:", "if False:",
           "never trained"),
     _edit("_liveness.departure", "if run.steps != steps", "if False", "cut short"),
+    _edit("_liveness.departure", "if len(cell.realised) < len(planned):", "if False:",
+          "one of two runs"),
     # one claim's view: copies, and when reading may stop
     _edit("_view.View._copies", "if own & seen:", "if False:", "broken copy of a replicate"),
     _edit("_view.View._whole", 'self.claim.population == "benchmark" or ', "",

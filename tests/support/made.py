@@ -24,6 +24,7 @@ from threatspec.records import (
     UNTOUCHED,
     Arm,
     Cell,
+    Edit,
     Execution,
     Overlap,
     Plan,
@@ -58,11 +59,16 @@ class Got:
     moved: float = 1.0
     loss: tuple[float, float] = (3.0, 1.0)
     trained: bool = True
+    runs: int = 1
+    """Training runs; `lota` plans two."""
+    changed: int = 1
+    """Entries that an edit changed; of `prune`."""
     seed: int | None = None
     """Seed of every stream; None = its own."""
     replies: Replies = field(default_factory=lambda: Replies(asked=UNITS, distinct=UNITS))
 
 
+UNTRAINED = {"prefill", "prune"}
 HELD, BROKEN = Got(asr=2), Got(asr=95)
 NOTHING = Got(unknown=UNITS, useful=0, useful_unknown=UNITS, state=NOT_RUN)
 FAILED = replace(NOTHING, state=ERROR)
@@ -186,12 +192,12 @@ def _plan(
 
 
 def _procedure(name: str, named: bool) -> Procedure:
-    trains = name != "prefill"
+    trains = name not in UNTRAINED
     return Procedure(
         id=name, name=name, attack=name, card=None, config={"steps": 10} if trains else {},
         adversary="tuner", named=named, deterministic=not trains,
         data={"harmful": {"source": "specimen/restricted#attack_train", "n": 10}} if trains else {},
-        trainer="resident" if trains else "",
+        trainer="resident" if trains else "", runs=(10, 10) if name == "lota" else (),
     )  # fmt: skip
 
 
@@ -208,7 +214,7 @@ def _untouched(arm: Arm, got: Got) -> CellEvidence:
 
 
 def _cell(arm: Arm, procedure: str, replicate: int, got: Got) -> CellEvidence:
-    trains = procedure not in {UNTOUCHED, "prefill"}
+    trains = procedure not in {UNTOUCHED, *UNTRAINED}
     cell = Cell(
         id=f"{arm}-{procedure}-{replicate}", procedure=procedure, subject=f"specimen:{arm}",
         replicate=replicate, attack=None if procedure == UNTOUCHED else "t", measures={},
@@ -223,7 +229,8 @@ def _cell(arm: Arm, procedure: str, replicate: int, got: Got) -> CellEvidence:
             "utility": Tally(units=UNITS, yes=got.useful, unknown=got.useful_unknown),
         },
         spend=Spend(steps=got.steps, flops=got.flops) if trains else Spend(),
-        realised=(_realised(got, replicate),) if ran else (),
+        realised=(_realised(got, replicate),) * got.runs if ran else (),
+        edits=(_edit(got),) if procedure == "prune" and got.state is DONE else (),
         code="TS-TRIAL-ERROR" if got.state is ERROR else "",
         marks={
             "asr": _marks(got.asr, got.unknown),
@@ -244,6 +251,10 @@ def _realised(got: Got, replicate: int) -> Realised:
         grad_norm=(1.0 + replicate,) * got.steps, weight_delta=got.moved,
         probe_before=got.loss[0], probe_after=got.loss[1],
     )  # fmt: skip
+
+
+def _edit(got: Got) -> Edit:
+    return Edit(method="prune", changed=got.changed, total=9, parameters=10, weight_delta=1.0)
 
 
 PERFECT = Audit(negatives=5000, omitted=0, positives=5000, confirmed=5000)

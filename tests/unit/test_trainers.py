@@ -21,7 +21,7 @@ def resolved(folder: Path, changes: dict[str, Any]) -> list[Resolved]:
 @pytest.mark.parametrize(
     ("trainer", "path", "hint"),
     [
-        ("packed", "trainer[0]", "known: resident"),
+        ("packed", "trainer[0]", "known: hosted, resident"),
         ("resdient", "trainer[0]", "did you mean 'resident'?"),
         (["resident", "packed"], "trainer[1]", "unknown trainer 'packed'"),
     ],

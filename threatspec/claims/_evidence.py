@@ -252,6 +252,7 @@ class Reader:
         if budget is None or result is None:
             return False
         longest = max((run.steps for run in result.realised), default=0)
+        longest = max(longest, result.spend.steps / max(1, len(result.realised)))
         over_steps = budget.steps is not None and longest > budget.steps
         return over_steps or (budget.flops is not None and self._spent(cell).flops > budget.flops)
 

@@ -30,21 +30,30 @@ def departure(procedure: Procedure, cell: CellEvidence) -> str:
     """How a finished cell departs from what was planned; empty if it does not."""
     if procedure.trainer and not cell.realised:
         return "no training took place"
-    pairs = zip(procedure.runs, cell.realised, strict=False)
-    short = next(((run.steps, steps) for steps, run in pairs if run.steps != steps), None)
-    if short:
-        return f"{short[0]} of {short[1]} planned steps were executed"
-    if len(cell.realised) < len(procedure.runs):
-        return f"{len(cell.realised)} of {len(procedure.runs)} planned training runs took place"
-    return ""
+    planned = _planned(procedure, cell)
+    if len(cell.realised) < len(planned):
+        return f"{len(cell.realised)} of {len(planned)} planned training runs took place"
+    pairs = zip(planned, cell.realised, strict=False)
+    short = [(run.steps, steps) for steps, run in pairs if run.steps != steps]
+    return f"{short[0][0]} of {short[0][1]} planned steps were executed" if short else ""
+
+
+def _planned(procedure: Procedure, cell: CellEvidence) -> tuple[int, ...]:
+    """Steps of each run; a search, and a plan of an older program, say them in the knobs only."""
+    steps = (cell.config or procedure.config).get("steps")
+    if procedure.runs or not isinstance(steps, int):
+        return procedure.runs
+    return (steps,) * (1 if cell.config else len(cell.realised))
 
 
 def _fault(procedure: Procedure, realised: Sequence[Realised], edits: Sequence[Edit]) -> str:
     """Why a finished attack was not alive; an attack that trains nothing is alive if it breaks."""
     if procedure.trainer and not realised:
         return "no training took place"
-    still = next((f"{edit.method} changed no weight" for edit in edits if not edit.changed), "")
-    return next((fault for run in realised if (fault := _dead(run))), still)
+    for edit in edits:
+        if not edit.changed:
+            return f"{edit.method} changed no weight"
+    return next((fault for run in realised if (fault := _dead(run))), "")
 
 
 def _dead(run: Realised) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 from threatspec.errors import ThreatspecError
-from threatspec.records._plan import Cell, Plan, PlannedMeasure
+from threatspec.records._plan import Cell, Plan, PlannedMeasure, TrialKind
 from threatspec.records._results import Outcome, TrialResult
 
 __all__ = ["ABSENT", "MARKS", "Marker", "items_by_trial", "marks_of_results"]
@@ -57,7 +57,8 @@ class Marker:
 
     def __init__(self, plan: Plan) -> None:
         self.items = items_by_trial(plan)
-        self._aside = plan.trials.keys() - self.items.keys()
+        judging = (t.id for t in plan.trials.values() if t.kind is TrialKind.JUDGE)
+        self._aside = set(judging) - self.items.keys()
         """Trials that no verdict reads: what a search has read."""
         self._places = {known: _places(known) for known in set(self.items.values())}
 
