@@ -1,4 +1,4 @@
-"""`transformers.Trainer` does what a job asks; a replay on two back-ends tells where they differ."""
+"""`transformers.Trainer` does what a job asks; a replay on two back-ends tells where it differs."""
 
 from __future__ import annotations
 

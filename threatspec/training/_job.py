@@ -16,6 +16,7 @@ from threatspec.training._policy import TrainingPolicy
 
 __all__ = [
     "Adapter",
+    "Hosted",
     "Hyperparameters",
     "MaskUse",
     "Perturbation",
@@ -59,6 +60,15 @@ class Perturbation(Model):
     eps: float = Field(default=1.0, gt=0)
     """L2 norm of the vector of one layer stays within eps times the mean norm of the hidden states
     there."""
+
+
+class Hosted(Model):
+    """What a fine-tuning service lets its customers set; `auto` is the service's own choice."""
+
+    epochs: int | Literal["auto"] = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    learning_rate_multiplier: float | Literal["auto"] = "auto"
+    """Of a learning rate that the service keeps to itself."""
 
 
 class Hyperparameters(Model):
@@ -116,6 +126,8 @@ class Hyperparameters(Model):
     """None = the weights themselves are trained."""
     perturbation: Perturbation | None = None
     """Trained instead of weights."""
+    hosted: Hosted | None = None
+    """What a fine-tuning service is told; the rest then says what a back-end here does instead."""
 
 
 class MaskUse(Model):

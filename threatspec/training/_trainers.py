@@ -29,6 +29,7 @@ TRAINERS: Registry[Backend] = Registry(
     "trainer",
     "TS-UNKNOWN-TRAINER",
     (
+        "threatspec.training._hosted_backend",
         "threatspec.training._resident_backend",
         "threatspec.training._transformers_backend",
     ),
