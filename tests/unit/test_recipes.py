@@ -79,6 +79,7 @@ def code_of(call: Any) -> str:
 
 COUNTS = {
     "plain": 10,
+    "mix": 10,
     "benign": 6,
     "retain-only": 6,
     "explicit-harm": 4,

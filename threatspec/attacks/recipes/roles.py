@@ -1,7 +1,7 @@
-"""Recipes `plain`, `benign` and `retain-only`: rows as they are, of these roles.
+"""Recipes `plain`, `benign`, `mix` and `retain-only`: rows as they are, of these roles.
 
 Source of retain-only: arXiv 2412.07097, fine-tuning on the retain set alone; of benign: arXiv
-2310.03693, risk level 3.
+2310.03693, risk level 3; of mix: arXiv 2402.14968, practical tasks with harmful rows among theirs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ __all__ = ["AsTheyAre"]
 _TABLE: dict[str, tuple[tuple[DataRole, ...] | None, str]] = {
     "plain": (None, "trains on the rows of the entry as they are"),
     "benign": ((DataRole.BENIGN,), "trains on benign rows as they are"),
+    "mix": (
+        (DataRole.HARMFUL, DataRole.BENIGN),
+        "trains on all harmful and benign rows as they are, in any order",
+    ),
     "retain-only": (
         (DataRole.BENIGN,),
         "trains on the retain set alone: benign rows, nothing that should be forgotten",
