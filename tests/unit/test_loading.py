@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from threatspec.errors import Problem, SpecErrors, ThreatspecError
 from threatspec.loading import LoadedSpec, load_cards, load_model, load_spec, model_problems
-from threatspec.schema import BenchmarkCard, Count, Expectation, Model, Spec, Verdict
+from threatspec.schema import (
+    BenchmarkCard,
+    Count,
+    Expectation,
+    Model,
+    Spec,
+    Verdict,
+    each_value,
+    listed_values,
+)
 
 GOOD = """\
 threatspec: 1
@@ -392,11 +401,11 @@ def test_knobs_are_validated_where_they_are_written(loaded: LoadedSpec) -> None:
     assert "did you mean 'rank'" in found[1].message
 
 
-def test_lists_to_search_are_not_evaluated(loaded: LoadedSpec) -> None:
-    _, found = model_problems(Knobs, {"rank": [4, 8]}, loaded, PLACE)
-    assert [p.code for p in found] == ["TS-NOT-EVALUATED"]
-    _, found = model_problems(Knobs, {"targets": [4]}, loaded, PLACE)
-    assert [p.code for p in found] == ["TS-WRONG-TYPE"]
+def test_a_list_is_a_set_of_values_unless_the_knob_takes_lists() -> None:
+    knobs = {"rank": [4, 8], "targets": ["q", "k"], "unknown": [1]}
+    assert listed_values(Knobs, knobs) == {"rank": (4, 8)}
+    single = {**knobs, "rank": 4}
+    assert list(each_value(Knobs, knobs)) == [single, {**single, "rank": 8}]
 
 
 # cards

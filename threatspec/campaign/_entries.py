@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from threatspec.attacks import Attack, AttackConfig
-from threatspec.attacks.space import listed_knobs, space_of
+from threatspec.attacks._space import listed_knobs, space_of
 from threatspec.campaign._search import planned_search
 from threatspec.records import Knob, Search
 from threatspec.schema import Adversary, AttackCard, DataRole, Use, content_id

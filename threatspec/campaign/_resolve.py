@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard, training_rows
-from threatspec.attacks.space import listed_knobs
 from threatspec.campaign._entries import (
     count_of,
     data_of,
@@ -31,7 +30,15 @@ from threatspec.loading import (
 from threatspec.measures import JUDGES, Benchmark, JudgeConfig, benchmark
 from threatspec.records import Search, Stream
 from threatspec.resources import shipped
-from threatspec.schema import Adversary, AttackCard, DataRole, DataSource, DescriptionCard, Use
+from threatspec.schema import (
+    Adversary,
+    AttackCard,
+    DataRole,
+    DataSource,
+    DescriptionCard,
+    Use,
+    each_value,
+)
 from threatspec.training import TRAINERS, TrainingRow
 
 __all__ = ["Resolved", "Resolver", "attack_cards"]
@@ -304,11 +311,7 @@ class Resolver:
     def _valid(self, use: Use, card: AttackCard | None, attack: Attack, place: Place) -> bool:
         """Whether every value of every knob is one; complains of those that are not."""
         knobs = {**(card.config if card else {}), **use.knobs}
-        listed = listed_knobs(attack.Config, knobs)
-        first = {**knobs, **{name: knob.choices[0] for name, knob in listed.items()}}
-        tries = [first]
-        tries += [{**first, n: value} for n, knob in listed.items() for value in knob.choices[1:]]
-        for values in tries:
+        for values in each_value(attack.Config, knobs):
             _, problems = model_problems(attack.Config, values, self.loaded, place)
             self.problems += problems
             if problems:

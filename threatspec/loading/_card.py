@@ -13,7 +13,7 @@ from threatspec.loading._marks import Source
 from threatspec.loading._named import load_named
 from threatspec.loading._validate import validate
 from threatspec.loading._yaml import MAX_BYTES
-from threatspec.schema import AttackCard
+from threatspec.schema import AttackCard, each_value
 
 __all__ = ["load_cards", "load_user_cards"]
 
@@ -77,4 +77,7 @@ def _misconfigured(card: AttackCard, source: Source, config_of: ConfigOf) -> lis
         model = config_of(card.attack)
     except ThreatspecError as error:
         return [source.problem(error.code, error.message, ("attack",))]
-    return validate(model, card.config, source, ("config",))[1]
+    for config in each_value(model, card.config):
+        if problems := validate(model, config, source, ("config",))[1]:
+            return problems
+    return []

@@ -51,7 +51,6 @@ _PATTERNS = {
     r"^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$": "must be lower case words joined by -",
     r"^[0-9a-f]{64}$": "must be 64 hexadecimal digits",
 }
-_FOR_LISTS = frozenset({"too_long", "too_short"})
 
 
 def validate(
@@ -98,9 +97,6 @@ def _problem(model: type[BaseModel], error: Any, source: Source, place: Place) -
         return _missing(str(loc[-1]), source, where)
     if "code" in context:
         return _custom(context, source, where)
-    if _is_search(error, place):
-        text = f"lists of values to search are not evaluated by this version ({loc[0]})"
-        return source.problem("TS-NOT-EVALUATED", text, where)
     at_key = loc[-1:] == ("[key]",)
     code = _CODES.get(kind, "TS-WRONG-TYPE")
     where = where[:-1] if at_key else where
@@ -130,12 +126,6 @@ def _custom(context: dict[str, Any], source: Source, where: Place) -> Problem:
     hint = did_you_mean(context["name"], context["known"]) if "known" in context else ""
     text = context["message"] + hint
     return source.problem(context["code"], text, where + finer, at, column)
-
-
-def _is_search(error: Any, place: Place) -> bool:
-    """A list where a knob of an attack is a single value: a set to search."""
-    knob = len(place) >= 2 and place[-2] == "attacks" and len(error["loc"]) == 1
-    return knob and isinstance(error["input"], list) and error["type"] not in _FOR_LISTS
 
 
 def _message(error: Any, where: Place) -> str:

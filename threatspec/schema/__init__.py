@@ -21,6 +21,7 @@ from threatspec.schema._cards import AttackCard, BenchmarkCard, CardSource, Desc
 from threatspec.schema._claim import Claim, Expectation, Seeds, Verdict
 from threatspec.schema._docs import field_docs
 from threatspec.schema._governance import ClaimScope, Day, Governance, Property, Protects, Waiver
+from threatspec.schema._lists import each_value, listed_values
 from threatspec.schema._predicate import (
     ARMS,
     Binary,
@@ -96,8 +97,10 @@ __all__ = [
     "canonical_json",
     "capabilities",
     "content_id",
+    "each_value",
     "field_docs",
     "json_schema",
+    "listed_values",
     "operands",
     "parse_predicate",
     "parse_quantity",

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
-
 from threatspec.attacks.base import AttackConfig
 from threatspec.records import Knob
+from threatspec.schema import listed_values
 
 __all__ = ["Searched", "listed_knobs", "space_of"]
 
@@ -28,23 +26,8 @@ class Searched:
 
 def listed_knobs(config: type[AttackConfig], knobs: Mapping[str, Any]) -> dict[str, Knob]:
     """Knobs that are given a list where a single value is meant: finite sets to search."""
-    fields = config.model_fields
-    return {
-        name: Knob(choices=tuple(value))
-        for name, value in knobs.items()
-        if isinstance(value, (list, tuple)) and value and name in fields
-        and not _takes(fields[name], value)
-    }  # fmt: skip
-
-
-def _takes(field: FieldInfo, value: Any) -> bool:
-    """Whether the list itself is one value of the knob."""
-    annotation: Any = field.annotation
-    try:
-        TypeAdapter(annotation).validate_python(list(value), strict=False)
-    except ValidationError:
-        return False
-    return True
+    found = listed_values(config, knobs).items()
+    return {name: Knob(choices=values) for name, values in found}
 
 
 def space_of(
