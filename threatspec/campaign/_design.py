@@ -129,6 +129,7 @@ def _procedure(one: Expanded, resolved: Resolved) -> DesignProcedure:
         config=resolved.config.model_dump(mode="json"),
         rows={role.value: entry["source"] for role, entry in resolved.data.items()},
         trainer=resolved.trainer,
+        search=resolved.search,
         seeds=tuple(
             replicate_seeds(seeds.root, replicate, resolved.streams)
             for replicate in range(seeds.replicates if random else 0)

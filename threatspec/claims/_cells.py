@@ -82,6 +82,7 @@ def _read(view: View, cell: CellEvidence, arm: Arm) -> CellReading:
         adjusted_p=1.0,
         readings=read_operands(view, _own(view), lookup),
         spend=cell.spend,
+        chosen=_chosen(view, cell),
         note=_note(cell, counts),
     )
 
@@ -122,3 +123,12 @@ def _note(cell: CellEvidence, counts: Truth) -> str:
     if cell.code or cell.message:
         return ": ".join(part for part in (cell.code, cell.message) if part)
     return "collapsed" if counts is Truth.FALSE and cell.state is CellState.DONE else ""
+
+
+def _chosen(view: View, cell: CellEvidence) -> str:
+    """Knobs that a search has set, as people write them."""
+    procedure = view.evidence.plan.procedures.get(cell.cell.procedure)
+    if procedure is None or procedure.search is None or cell.config is None:
+        return ""
+    known = {name: cell.config.get(name) for name in procedure.search.space}
+    return ", ".join(f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in known.items())

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from threatspec.errors import ThreatspecError
-from threatspec.records import Arm, Overlap, Plan, PlannedClaim, Procedure, Stream
+from threatspec.records import Arm, Overlap, Plan, PlannedClaim, Procedure, Search, Stream
 from threatspec.schema import (
     Adversary,
     Claim,
@@ -45,6 +45,7 @@ class DesignProcedure:
     rows: Mapping[str, str]
     """Source of training rows (`BENCHMARK#SPLIT`) by role; empty if it trains nothing."""
     trainer: str
+    search: Search | None = None
     seeds: tuple[Mapping[Stream, int], ...] = ()
     """Of each replicate that the claim needs; none if it has no seed streams."""
 
@@ -53,10 +54,20 @@ class DesignProcedure:
         """Whether it trains on rows."""
         return bool(self.rows)
 
+    def values(self, knob: str) -> frozenset[str]:
+        """What a knob is set to: one value, or all that a search may try."""
+        found = self.search.space.get(knob) if self.search else None
+        if found is None:
+            return frozenset({repr(self.config[knob])} if self.config.get(knob) is not None else ())
+        if found.choices:
+            return frozenset(map(repr, found.choices))
+        tried = self.search.configurations if self.search else 0
+        return frozenset(f"{found.low}..{found.high} #{number}" for number in range(tried))
+
     @property
     def adapter(self) -> bool:
         """Whether an adapter is trained and not the weights themselves."""
-        return self.config.get("rank") is not None
+        return any(self.config.get(knob) is not None for knob in ("rank", "method"))
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,7 @@ def _procedure(plan: Plan, planned: PlannedClaim, found: Procedure) -> DesignPro
         config=found.config,
         rows={role: entry["source"] for role, entry in found.data.items()},
         trainer=found.trainer,
+        search=found.search,
         seeds=tuple(c.seeds for c in cells if c.procedure == found.id and c.seeds),
     )
 

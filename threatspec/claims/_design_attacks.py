@@ -58,7 +58,7 @@ def _trainers(design: Design) -> Iterator[str]:
     """A configuration is a procedure whatever trains it."""
     by_configuration: dict[str, list[DesignProcedure]] = {}
     for one in design.training:
-        key = canonical_json([one.attack, dict(one.config), dict(one.rows)])
+        key = canonical_json([one.attack, dict(one.config), dict(one.rows), one.search])
         by_configuration.setdefault(key, []).append(one)
     alone = [same[0] for same in by_configuration.values() if len({p.trainer for p in same}) < 2]
     if alone:
@@ -75,8 +75,8 @@ def _mean(design: Design) -> Iterator[str]:
 def _breadth(design: Design) -> Iterator[str]:
     if not design.training:
         return
-    rates = {one.config["lr"] for one in design.training if "lr" in one.config}
-    steps = {one.config["steps"] for one in design.training if "steps" in one.config}
+    rates = {value for one in design.training for value in one.values("lr")}
+    steps = {value for one in design.training for value in one.values("steps")}
     parts = [_few(rates, RATES, "learning rate")] if len(rates) < RATES else []
     parts += [_few(steps, STEPS, "number", " of steps")] if len(steps) < STEPS else []
     parts += [f"no training of {what}" for what in _untried(design)]
@@ -126,7 +126,7 @@ def _undefended(design: Design) -> Iterator[str]:
         yield "no undefended model is declared, so what the safeguard adds is not known"
 
 
-def _few(found: set[object], least: int, noun: str, more: str = "") -> str:
+def _few(found: set[str], least: int, noun: str, more: str = "") -> str:
     return f"{plural(len(found), noun)}{more} of at least {least}"
 
 

@@ -251,8 +251,8 @@ class Reader:
         budget, result = trial.budget if trial else None, self.results.get(cell.attack or "")
         if budget is None or result is None:
             return False
-        longest = max((run.steps for run in result.realised), default=0)
-        longest = max(longest, result.spend.steps / max(1, len(result.realised)))
+        runs = [run.steps for run in result.realised]
+        longest = max([*runs, result.spend.steps / max(1, len(runs))])
         over_steps = budget.steps is not None and longest > budget.steps
         return over_steps or (budget.flops is not None and self._spent(cell).flops > budget.flops)
 

@@ -15,7 +15,7 @@ from threatspec.claims._models import CellReading, FlagEffect, FlagReading, Trut
 from threatspec.claims._ordering import did_worse
 from threatspec.claims._text import listed, plural
 from threatspec.claims._words import replicate_words
-from threatspec.records import MARKS, Arm, Outcome, Plan, Replies
+from threatspec.records import MARKS, Arm, Outcome, Plan, Procedure, Replies
 
 __all__ = ["FLAGS", "flags"]
 
@@ -84,12 +84,19 @@ def _used(case: Case, series: Series) -> float | None:
     cells = case.view.attacked(Arm.CONTROL, series.procedure.id)
     done = [cell for cell in cells if cell.state is CellState.DONE]
     shares = [
-        getattr(cell.spend, name) / compute[name]
+        spent / compute[name]
         for cell in done
-        for name in ("steps", "flops")
+        for name, spent in _bounded(cell, series.procedure).items()
         if compute.get(name) and series.procedure.data
     ]
     return max(shares, default=None)
+
+
+def _bounded(cell: CellEvidence, procedure: Procedure) -> dict[str, float]:
+    """What was used of everything that a budget bounds; steps bound each run."""
+    steps = max((run.steps for run in cell.realised), default=0)
+    tried = procedure.search.configurations if procedure.search else 0
+    return {"steps": steps, "flops": cell.spend.flops, "configurations": tried}
 
 
 def _collapsed(case: Case) -> Iterator[str]:

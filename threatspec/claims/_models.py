@@ -67,6 +67,9 @@ class CellReading(Model):
     """After Holm: over all planned cells (defended), over the procedure's replicates (control)."""
     readings: tuple[MeasureReading, ...]
     spend: Spend
+    """Of one pass of the adversary: scores, search and final run."""
+    chosen: str = ""
+    """Knobs that a search has chosen, e.g. `lr=0.0003, steps=10`."""
     note: str = ""
     """Anything out of the ordinary, e.g. an error code with its message, or `collapsed`."""
 

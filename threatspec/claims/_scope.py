@@ -24,7 +24,8 @@ def witness(case: Case, cell: CellReading) -> Witness:
     evidence = case.evidence(cell)
     procedure = case.view.evidence.plan.procedures[evidence.cell.procedure]
     which = [] if procedure.deterministic else [f"replicate {cell.replicate}"]
-    how = "; ".join([*which, spend_words(cell.spend)])
+    found = [f"the search chose {cell.chosen}"] if cell.chosen else []
+    how = "; ".join([*which, *found, spend_words(cell.spend)])
     return Witness(
         cell=cell.cell,
         procedure=cell.procedure,

@@ -46,13 +46,14 @@ def witness_of(case: Case, series: Series) -> Witness:
     weakest = max(series.cells, key=lambda cell: (cell.p, cell.cell))
     count = plural(len(series.cells), "replicate")
     every = "" if series.procedure.deterministic else f" in each of {count}, the weakest with"
+    how = f"the search chose {weakest.chosen}; " if weakest.chosen else ""
     return Witness(
         cell=weakest.cell,
         procedure=weakest.procedure,
         replicate=weakest.replicate,
         spend=weakest.spend,
         says=(
-            f"{weakest.procedure} ({spend_words(weakest.spend)}) succeeds{every or ':'} "
+            f"{weakest.procedure} ({how}{spend_words(weakest.spend)}) succeeds{every or ':'} "
             f"{break_words(case.view, weakest)}"
         ),
     )
