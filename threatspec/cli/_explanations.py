@@ -51,18 +51,24 @@ def explanations(name: str) -> Iterator[Explanation]:
 def _attack(name: str) -> Iterator[Explanation]:
     from threatspec.attacks import ATTACKS
     from threatspec.campaign import attack_cards
+    from threatspec.cli._attack_groups import ways_of
     from threatspec.loading import find_workspace
+    from threatspec.schema import listed_values
 
     card = attack_cards(find_workspace(Path.cwd())).get(name)
     if card is None and name not in ATTACKS.names():
         return
     attack = ATTACKS.get(card.attack if card else name)
-    ways = [" + ".join(sorted(need)) for need in attack.needs] or ["nothing"]
+    preset_of = card.config if card else None
+    ways = [" + ".join(need) for need in ways_of(attack, preset_of)] or ["nothing"]
     facts = [("needs access", " or ".join(ways)), ("acts on", attack.surface.value)]
     if card:
-        source = card.source
-        facts += [("attack", card.attack)]
-        facts += [("source", f"{source.work}, {source.section} ({source.provenance})")]
+        facts += [("attack", card.attack), ("source", str(card.source))]
+        facts += [("paper", f"arXiv {card.paper}")] if card.paper else []
+        searched = ", ".join(listed_values(attack.Config, card.config))
+        facts += [("searches", searched)] if searched else []
+        made = "makes it too" if card.auto else "does not make it"
+        facts += [("an adversary that names no attacks", made)]
     seeds = ", ".join(sorted(attack.streams)) or "none: deterministic, one replicate"
     says, preset = (card.says, card.config) if card else (attack.says, {})
     yield Explanation(
@@ -72,6 +78,17 @@ def _attack(name: str) -> Iterator[Explanation]:
         (*facts, ("seed streams", seeds), *_origin(ATTACKS, attack.kind)),
         _knobs(attack.Config, preset),
     )
+
+
+def _recipe(name: str) -> Iterator[Explanation]:
+    from threatspec.attacks.recipes import RECIPES
+
+    if name in RECIPES.names():
+        recipe = RECIPES.get(name)
+        roles = "those of the entry" if recipe.roles is None else " and ".join(recipe.roles)
+        facts = (("reads rows", roles), *_origin(RECIPES, name))
+        knobs = tuple(knob for knob in _knobs(recipe.Config, {}) if knob.name != "use")
+        yield Explanation(name, "recipe", recipe.says, facts, knobs)
 
 
 def _judge(name: str) -> Iterator[Explanation]:
@@ -266,7 +283,7 @@ def _field(name: str) -> Iterator[Explanation]:
 
 
 _KINDS: tuple[Callable[[str], Iterator[Explanation]], ...] = (
-    *(_attack, _judge, _benchmark, _description, _safeguard, _model, _runner, _access),
+    *(_attack, _recipe, _judge, _benchmark, _description, _safeguard, _model, _runner, _access),
     *(_capability, _verdict, _rule, _error, _exit_code, _field),
 )
 
@@ -278,12 +295,24 @@ def _knobs(config: type[BaseModel], preset: dict[str, Any]) -> tuple[Knob, ...]:
     return tuple(
         Knob(
             info.alias or name,
-            preset.get(name, "required" if info.is_required() else info.default),
+            preset.get(name, "required" if info.is_required() else _plain(info.default)),
             says.get(name, ""),
         )
         for name, info in config.model_fields.items()
         if name != "format"
     )
+
+
+def _plain(default: Any) -> Any:
+    """A default as it would be written."""
+    from pydantic import BaseModel
+
+    if isinstance(default, tuple):
+        return [_plain(one) for one in default]
+    if not isinstance(default, BaseModel):
+        return default
+    data = default.model_dump(mode="json")
+    return data["use"] if set(data) == {"use"} else data
 
 
 def _origin(registry: Any, name: str) -> Iterator[Fact]:

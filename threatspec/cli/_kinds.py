@@ -23,14 +23,9 @@ def _presets() -> Iterable[Entry]:
 
 
 def _attacks() -> Iterable[Entry]:
-    from threatspec.attacks import ATTACKS
-    from threatspec.campaign import attack_cards
-    from threatspec.loading import find_workspace
+    from threatspec.cli._attack_groups import listed_attacks
 
-    cards = attack_cards(find_workspace(Path.cwd()))
-    yield from ((name, card.says) for name, card in sorted(cards.items()))
-    kinds = ATTACKS.survey()[0]
-    yield from ((name, attack.says) for name, attack in kinds.items() if name not in cards)
+    return ((attack.name, attack.says) for attack in listed_attacks())
 
 
 def _benchmarks() -> Iterable[Entry]:
@@ -82,6 +77,12 @@ def _models() -> Iterable[Entry]:
     return ((f"gguf:{name}", package.says) for name, package in sorted(FETCHABLE.items()))
 
 
+def _recipes() -> Iterable[Entry]:
+    from threatspec.attacks.recipes import RECIPES
+
+    return ((name, recipe.says) for name, recipe in RECIPES.survey()[0].items())
+
+
 def _rules() -> Iterable[Entry]:
     from threatspec.claims import RULES
 
@@ -112,14 +113,16 @@ def _verdicts() -> Iterable[Entry]:
 
 def broken_plugins(kind: str) -> list[ThreatspecError]:
     """What is wrong with plug-ins of a kind that therefore are not among its names."""
-    if kind not in {"attacks", "benchmarks", "judges", "safeguards"}:
+    if kind not in {"attacks", "benchmarks", "judges", "recipes", "safeguards"}:
         return []
     from threatspec import attacks, measures, safeguards
+    from threatspec.attacks import recipes
 
     registries: dict[str, Registry[Any]] = {
         "attacks": attacks.ATTACKS,
         "benchmarks": measures.BENCHMARKS,
         "judges": measures.JUDGES,
+        "recipes": recipes.RECIPES,
         "safeguards": safeguards.SAFEGUARDS,
     }
     return registries[kind].survey()[1]
@@ -146,6 +149,7 @@ KINDS: dict[str, Callable[[], Iterable[Entry]]] = {
     "fields": _fields,
     "judges": _judges,
     "models": _models,
+    "recipes": _recipes,
     "rules": _rules,
     "runners": _runners,
     "safeguards": _safeguards,

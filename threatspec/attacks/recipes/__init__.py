@@ -1,6 +1,6 @@
 """Data recipes: how an adversary's rows become training rows. One file per recipe, or a table."""
 
-from threatspec.attacks.recipes._apply import Prepared, prepare, rows_out, words_added
+from threatspec.attacks.recipes._apply import Prepared, prepare, rows_out, ways, words_added
 from threatspec.attacks.recipes._choice import PLAIN, RecipeChoice
 from threatspec.attacks.recipes._wrap import WrapTamper
 from threatspec.attacks.recipes.base import RECIPES, Recipe, RecipeConfig
@@ -15,5 +15,6 @@ __all__ = [
     "WrapTamper",
     "prepare",
     "rows_out",
+    "ways",
     "words_added",
 ]

@@ -6,12 +6,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from threatspec.attacks.base import Attack, AttackConfig
 from threatspec.attacks.recipes.base import RECIPES, RecipeConfig
 from threatspec.errors import ThreatspecError
-from threatspec.schema import DataRole
+from threatspec.schema import Access, Capability, DataRole
 from threatspec.training import TrainingRow
 
-__all__ = ["Prepared", "prepare", "rows_out", "words_added"]
+__all__ = ["Prepared", "prepare", "rows_out", "ways", "words_added"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +79,15 @@ def rows_out(config: RecipeConfig, rows: int) -> int:
 def words_added(config: RecipeConfig) -> int:
     """Words that the recipe adds to a row at most."""
     return RECIPES.get(config.use).words(config)
+
+
+def ways(attack: Attack, config: AttackConfig) -> tuple[Access, ...]:
+    """Sets of capabilities, any one of which is enough for an attack with these knobs.
+
+    Whoever holds the weights may ask as they like; others need what their recipe takes.
+    """
+    recipe = getattr(config, "recipe", None)
+    more: Access = getattr(config, "needs", frozenset())
+    if recipe is not None:
+        more |= RECIPES.get(recipe.use).asks(recipe)
+    return tuple(n if Capability.WEIGHTS_WRITE in n else n | more for n in attack.needs)
