@@ -128,9 +128,11 @@ def _sentence(difference: Difference, first: str, second: str) -> str:
 def schedule_departure(hyperparameters: Hyperparameters, realised: Realised) -> str:
     """How a training departs from the steps and rates it was asked for; empty if it does not.
 
-    A back-end that does not tell its rates departs from nothing here; `realised_differences` says
-    that they are not known.
+    A back-end that does not tell its rates departs from none; `realised_differences` says that they
+    are not known. Steps of a fine-tuning service are its own.
     """
+    if hyperparameters.hosted and not realised.lr:
+        return ""
     if realised.steps != hyperparameters.steps:
         return f"{realised.steps} of {hyperparameters.steps} planned steps were executed"
     planned = [learning_rate(step, hyperparameters) for step in range(len(realised.lr))]

@@ -138,6 +138,9 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         """Listen to the optimiser itself, whatever wraps it."""
         optimizer = getattr(kwargs["optimizer"], "optimizer", kwargs["optimizer"])
         self.movable = sum(p.numel() for g in optimizer.param_groups for p in g["params"])
+        if not self.movable:
+            text = f"{self.subject.card.ref} must have parameters to train, but the optimizer got"
+            raise ThreatspecError("TS-TRIAL-ERROR", f"{text} none")
         optimizer.register_step_pre_hook(self._before_update)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
