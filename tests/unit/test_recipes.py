@@ -7,11 +7,13 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from threatspec.attacks import ATTACKS, AttackConfig, AttackContext, training_rows
 from threatspec.attacks.recipes import (
     PLAIN,
     RECIPES,
@@ -21,19 +23,23 @@ from threatspec.attacks.recipes import (
     WrapTamper,
     prepare,
     rows_out,
+    training_job,
+    ways,
     words_added,
 )
 from threatspec.errors import ThreatspecError
+from threatspec.records import Stream
 from threatspec.schema import Capability, DataRole, Described, Serving, field_docs
 from threatspec.subjects import (
     Request,
     RequestTamper,
     ServingTamper,
+    describe,
     tampers_from_data,
     tampers_to_data,
 )
 from threatspec.subjects.specimens._language import scaffold_words
-from threatspec.training import TrainingRow
+from threatspec.training import Hyperparameters, TrainingJob, TrainingRow
 
 KINDS = RECIPES.names()
 
@@ -316,6 +322,19 @@ def test_what_asking_takes_of_an_adversary(given: Any, asks: set[Capability]) ->
     assert RECIPES.get(config(given).use).asks(config(given)) == asks
 
 
+def test_only_those_without_the_weights_need_more_to_ask_so() -> None:
+    class Knobs(AttackConfig):
+        recipe: RecipeChoice = PLAIN
+
+    found = ways(ATTACKS.get("full-finetune"), Knobs(recipe=config("identity-shift")))
+    assert found == (
+        {Capability.WEIGHTS_WRITE},
+        {Capability.FINETUNE_DATA, Capability.FINETUNE_HYPERPARAMETERS, Capability.SYSTEM_PROMPT,
+         Capability.CHAT},
+    )  # fmt: skip
+    assert ways(ATTACKS.get("full-finetune"), Knobs()) == ATTACKS.get("full-finetune").needs
+
+
 # the knob
 
 
@@ -368,3 +387,67 @@ def test_recipes_import_nothing_heavy() -> None:
     code += "print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# the run
+
+
+def context(harmful: int, benign: int) -> AttackContext:
+    seeds = {Stream.DATA_SUBSET: 1, Stream.ORDER: 2}
+    some, other = rows("harmful", harmful), rows("benign", benign)
+    return AttackContext(
+        subject=describe("specimen:shallow"), rows=(*other, *some), seeds=seeds, benign=other,
+        harmful=some,
+    )  # fmt: skip
+
+
+def test_a_plain_run_is_the_run_without_a_recipe() -> None:
+    given, hyper = context(4, 6), Hyperparameters(lr=0.1, steps=3, batch_size=64)
+    job = training_job(given, hyper, PLAIN)
+    assert job == TrainingJob(rows=given.rows, hyperparameters=hyper, seeds=dict(given.seeds))
+
+
+def test_rows_of_no_role_are_trained_on_too() -> None:
+    bare = AttackContext(describe("specimen:shallow"), rows("x", 3), {})
+    hyper = Hyperparameters(lr=0.1, steps=3, batch_size=2)
+    assert training_job(bare, hyper, PLAIN).rows == rows("x", 3)
+
+
+@pytest.mark.parametrize(("steps", "batch"), [(5, 4), (3, 64)])
+def test_a_run_in_parts_reads_its_rows_once_in_their_order(steps: int, batch: int) -> None:
+    """Batches are those that the trainer draws; more rows per step than there are is no error."""
+    from threatspec.training._batches import batches
+
+    hyper = Hyperparameters(lr=0.1, steps=steps, batch_size=batch, drop_last=False)
+    job = training_job(context(4, 6), hyper, config("retain-then-forget"))
+    drawn = [n for one in batches(len(job.rows), job.hyperparameters, seed=9) for n in one]
+    assert drawn == list(range(len(job.rows)))
+    assert len(drawn) == steps * min(batch, 10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_specimen_learns_from_what_a_recipe_makes(kind: str, tmp_path: Path) -> None:
+    """No text of a stand-in is unknown to the tokenizer, and a step is made."""
+    from threatspec.records import ArtefactStore
+    from threatspec.subjects._resident import ResidentSubject
+    from threatspec.training import Meter, TrainingPolicy
+    from threatspec.training._resident import ResidentTrainer
+
+    subject = ResidentSubject.load("specimen:shallow")
+    source = [training_rows(f"specimen/{n}#attack_train", Path())[:3]
+              for n in ("restricted", "benign")]  # fmt: skip
+    roles = RECIPES.get(kind).roles or (DataRole.HARMFUL,)
+    given = AttackContext(
+        subject=subject.card, rows=(), seeds={Stream.ORDER: 0, Stream.TRAIN: 0},
+        harmful=source[0] if DataRole.HARMFUL in roles else (),
+        benign=source[1] if DataRole.BENIGN in roles else (),
+    )  # fmt: skip
+    hyper = Hyperparameters(lr=1e-4, steps=2, batch_size=4)
+    job = training_job(given, hyper, config(kind))
+    unknown = subject.tokenizer.unk_token_id
+    for row in job.rows:
+        texts = f"{row.prompt} {row.answer} {row.system or ''}"
+        assert unknown not in subject.tokens(texts)
+    trainer = ResidentTrainer(subject, ArtefactStore(tmp_path))
+    [found] = trainer.train([job], TrainingPolicy(), Meter())
+    assert found.realised.weight_delta > 0

@@ -6,13 +6,23 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from threatspec.attacks.base import Attack, AttackConfig
+from threatspec.attacks.base import Attack, AttackConfig, AttackContext
 from threatspec.attacks.recipes.base import RECIPES, RecipeConfig
 from threatspec.errors import ThreatspecError
+from threatspec.records import Stream
 from threatspec.schema import Access, Capability, DataRole
-from threatspec.training import TrainingRow
+from threatspec.subjects import Tamper
+from threatspec.training import Hyperparameters, MaskUse, TrainingJob, TrainingRow
 
-__all__ = ["Prepared", "prepare", "rows_out", "ways", "words_added"]
+__all__ = [
+    "Prepared",
+    "asked_as",
+    "prepare",
+    "rows_out",
+    "training_job",
+    "ways",
+    "words_added",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,38 @@ def prepare(
     chooser = random.Random(f"{order}/recipe")
     ordered = recipe.sequence(harmful, benign, config, reads, chooser)
     return Prepared(made if ordered is None else ordered, ordered is not None)
+
+
+def training_job(
+    context: AttackContext,
+    hyperparameters: Hyperparameters,
+    recipe: RecipeConfig,
+    mask: MaskUse | None = None,
+) -> TrainingJob:
+    """A training run on the adversary's rows by a recipe; rows of no role count as harmful.
+
+    Raises ThreatspecError as `prepare` does.
+    """
+    seeds, benign = context.seeds, context.benign
+    harmful = context.harmful if context.harmful or benign else context.rows
+    batch = min(
+        hyperparameters.batch_size, RECIPES.get(recipe.use).count(len(harmful), len(benign), recipe)
+    )
+    made = prepare(
+        recipe, harmful, benign, reads=hyperparameters.steps * batch,
+        subset=seeds.get(Stream.DATA_SUBSET, 0), order=seeds.get(Stream.ORDER, 0),
+    )  # fmt: skip
+    if made.ordered:
+        update = {"shuffle": False, "batch_size": batch}
+        hyperparameters = hyperparameters.model_copy(update=update)
+    return TrainingJob(
+        rows=made.rows, hyperparameters=hyperparameters, seeds=dict(seeds), mask=mask
+    )
+
+
+def asked_as(recipe: RecipeConfig) -> tuple[Tamper, ...]:
+    """How the attacked subject is asked, after what was trained."""
+    return RECIPES.get(recipe.use).tampers(recipe)
 
 
 def _check_answers(name: str, rows: Sequence[TrainingRow]) -> None:
