@@ -130,7 +130,7 @@ def test_a_specimen_that_is_not_there_says_how_to_get_it(copies: Path) -> None:
 @pytest.mark.parametrize(
     ("ref", "words"),
     [
-        ("deep", "must be one of specimen:..., path:..., gguf:..., hf:..., but got 'deep'"),
+        ("deep", "must be one of specimen:..., path:..., gguf:..., hf:..., endpoint:..., but got 'deep'"),
         ("", "but got ''"),
         ("endpoint:x", "but got 'endpoint:x'"),
         ("specimen:deap", "did you mean 'deep'?"),

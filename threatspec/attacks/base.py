@@ -58,6 +58,11 @@ class AttackConfig(Described):
         return self
 
     @property
+    def needs(self) -> Access:
+        """Capabilities that these knobs take beyond those of the attack."""
+        return frozenset()
+
+    @property
     def runs(self) -> tuple[int, ...]:
         """Optimiser steps of each training run that it asks for, in order; none: it trains none."""
         return ()
@@ -144,6 +149,7 @@ ATTACKS: Registry[Attack] = Registry(
     "TS-UNKNOWN-ATTACK",
     (
         "threatspec.attacks.full_finetune",
+        "threatspec.attacks.hosted_finetune",
         "threatspec.attacks.lora_finetune",
         "threatspec.attacks.none",
         "threatspec.attacks.prefill",

@@ -226,6 +226,8 @@ class Resolver:
         roles = roles_of(use, attack, config)
         if any(role not in adversary.data for role in roles):
             return None
+        if not config.needs <= adversary.capabilities:
+            return None
         data = data_of(roles, adversary)
         config = config.settled(count_of(data))
         steps = max(config.runs, default=0)
@@ -286,6 +288,12 @@ class Resolver:
             config, search = settings_of(use, card, attack, adversary)
         except ValueError as error:
             self.complain("TS-SEARCH", str(error), *place)
+            return None
+        if not config.needs <= adversary.capabilities:
+            ways = " + ".join(sorted(config.needs))
+            text = f"these knobs of {use.use} need {ways}, "
+            text += f"but access {_access_text(adversary)} does not admit it"
+            self.complain("TS-ACCESS", text, *place)
             return None
         roles = roles_of(use, attack, config)
         lacking = [role.value for role in roles if role not in adversary.data]

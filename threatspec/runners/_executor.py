@@ -113,8 +113,12 @@ class Executor:
             case TrialKind.JUDGE:
                 return self._judge(trial, inputs)
 
-    def subject(self, ref: str) -> ResidentSubject:
-        """The subject `ref`, loaded once."""
+    def subject(self, ref: str) -> Any:
+        """The subject `ref`: a resident one, loaded once, or one behind an endpoint."""
+        if ref.startswith("endpoint:"):
+            from threatspec.subjects._endpoint import EndpointSubject
+
+            return EndpointSubject.load(ref)
         if ref not in self._subjects:
             while len(self._subjects) >= self._resident:
                 self._subjects.popitem(last=False)
@@ -173,7 +177,7 @@ class Executor:
         return Chosen(config, {}, trial.budget, Spend())
 
     def _context(
-        self, trial: Trial, subject: ResidentSubject, inputs: Mapping[str, TrialResult]
+        self, trial: Trial, subject: Any, inputs: Mapping[str, TrialResult]
     ) -> AttackContext:
         seeds = {Stream(name): seed for name, seed in trial.work["seeds"].items()}
         drawn = self._drawn(trial.work["data"], seeds)
@@ -199,13 +203,17 @@ class Executor:
         return found
 
     @contextmanager
-    def _mounted(self, subject: ResidentSubject, tampers: tuple[Tamper, ...]) -> Iterator[None]:
+    def _mounted(self, subject: Any, tampers: tuple[Tamper, ...]) -> Iterator[Any]:
+        """The subject with what was done to it; weights are given back bit-equal."""
+        if subject.card.ref.startswith("endpoint:"):
+            yield subject.tampered(tampers)
+            return
         from threatspec.subjects._mount import mount
 
         with ExitStack() as mounted:
             with self._watch.phase("mount"):
                 mounted.enter_context(mount(subject, tampers, self.store))
-            yield
+            yield subject
             with self._watch.phase("mount"):
                 mounted.close()
 
@@ -247,8 +255,8 @@ class Executor:
         tampers = _tampers(trial, inputs)
         serving = served(tampers, Serving.model_validate(trial.work["serving"], strict=False))
         requests = [encoded(tampers, _request(item)) for item in self._asked(trial)]
-        with self._mounted(subject, tampers), self._watch.phase("generate"):
-            replies = subject.generate(requests, serving, micro_batch=self.execution.micro_batch)
+        with self._mounted(subject, tampers) as asked, self._watch.phase("generate"):
+            replies = asked.generate(requests, serving, micro_batch=self.execution.micro_batch)
         replies = [g.model_copy(update={"reply": decoded(tampers, g.reply)}) for g in replies]
         return TrialResult(
             trial=trial.id,

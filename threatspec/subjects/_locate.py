@@ -40,7 +40,12 @@ def locate(ref: str, folder: Path = Path()) -> Path:
 
 def check_reference(ref: str) -> None:
     """What can be said of a reference alone. Raises ThreatspecError TS-MODEL-MISSING."""
-    _checked(ref)
+    if ref.startswith("endpoint:"):
+        from threatspec.subjects._api import parse_endpoint
+
+        parse_endpoint(ref)
+    else:
+        _checked(ref)
 
 
 def describe(ref: str, folder: Path = Path()) -> SubjectCard:
@@ -48,6 +53,10 @@ def describe(ref: str, folder: Path = Path()) -> SubjectCard:
 
     Raises ThreatspecError TS-MODEL-MISSING or TS-MODEL-DIGEST.
     """
+    if ref.startswith("endpoint:"):
+        from threatspec.subjects._endpoint import describe_endpoint
+
+        return describe_endpoint(ref)
     place = locate(ref, folder)
     if ref.startswith("specimen:"):
         return _specimen_card(ref, place)
@@ -58,7 +67,7 @@ def _checked(ref: str) -> tuple[str, str]:
     """Kind and name of a well-formed reference."""
     kind, colon, name = ref.partition(":")
     if not colon or kind not in _FINDERS:
-        kinds = ", ".join(f"{known}:..." for known in _FINDERS)
+        kinds = ", ".join(f"{known}:..." for known in (*_FINDERS, "endpoint"))
         raise _missing(f"a model must be one of {kinds}, but got {ref!r}")
     known = {"specimen": sorted(SPECIMENS), "gguf": sorted(FETCHABLE)}.get(kind)
     if known is not None and name not in known:
