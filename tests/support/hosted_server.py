@@ -98,7 +98,7 @@ class HostedServer:
 
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes, kind: str) -> Any:
         """The JSON object (or raw text) that a call is answered with. Raises Refusal."""
-        call = f"{method} {re.sub(r'/(file|job)-[^/]+', '/ID', path)}"
+        call = f"{method} {re.sub(r'/(file-|job-|tuned:)[^/]+', '/ID', path)}"
         self.calls.append(call)
         if self._troubles[call]:
             status, text = self._troubles[call].popleft()
@@ -115,6 +115,7 @@ class HostedServer:
             "GET /fine_tuning/jobs/ID": self._status,
             "POST /fine_tuning/jobs/ID/cancel": self._cancel,
             "GET /models": self._models,
+            "DELETE /models/ID": self._forget,
             "POST /chat/completions": self._chat,
         }
         if self.offers_events:
@@ -227,6 +228,11 @@ class HostedServer:
 
     def _models(self, *_: Any) -> Any:
         return {"data": [{"id": name} for name in self.models]}
+
+    def _forget(self, path: str, *_: Any) -> Any:
+        if self.models.pop(path.rpartition("/")[2], None) is None:
+            raise Refusal(404, f"no such model: {path}")
+        return {"deleted": True}
 
     def _chat(self, path: str, query: Any, body: bytes, kind: str) -> Any:
         asked = json.loads(body)

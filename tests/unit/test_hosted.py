@@ -272,6 +272,17 @@ def test_a_subject_that_is_here_has_no_service(tmp_path: Path) -> None:
     assert caught.value.code == "TS-ENDPOINT"
 
 
+def test_tuned_models_can_be_deleted(server: HostedServer) -> None:
+    on, done = subject(server), train(subject(server), epochs=1)
+    on.forget([done.last])
+    with pytest.raises(EndpointError, match="answered 404"):
+        on.tampered([done.last]).generate(requests(1), SERVING, micro_batch=1)
+    on.forget([done.last])
+    server.trouble("DELETE /models/ID", 403)
+    with pytest.raises(EndpointError, match="answered 403"):
+        on.forget([done.last])
+
+
 def test_weights_cannot_be_mounted_there(server: HostedServer) -> None:
     with pytest.raises(ThreatspecError, match="cannot be changed"):
         subject(server).tampered([WeightTamper(artefact="art-0", form="dense")])

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Self
+from urllib.parse import quote
 
 from threatspec.records import Generation, Outcome
 from threatspec.schema import Serving
@@ -96,6 +97,20 @@ class EndpointSubject:
             raise EndpointError(f"{text}; its provider tunes them with the trainer `hosted`")
         tuned = [tamper.model for tamper in tampers if isinstance(tamper, HostedTamper)]
         return self.served(tuned[-1]) if tuned else self
+
+    def forget(self, tampers: Sequence[Tamper]) -> None:
+        """Have the provider delete the tuned models; one that is gone already is no error.
+
+        Raises EndpointError.
+        """
+        with self.open() as api:
+            for tamper in tampers:
+                if isinstance(tamper, HostedTamper):
+                    try:
+                        api.delete(f"/models/{quote(tamper.model, safe='')}")
+                    except EndpointError as error:
+                        if error.status != 404:
+                            raise
 
     def generate(
         self, requests: Sequence[Request], serving: Serving, *, micro_batch: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -28,6 +28,7 @@ class Readings:
         model: the subject's model, perhaps wrapped in an adapter, before the first step.
         rows: what is trained on.
         hyper: adapter or not.
+        base: the subject's own tensors by name, which training leaves alone; no copies.
     """
 
     def __init__(
@@ -36,13 +37,12 @@ class Readings:
         model: nn.Module,
         rows: Sequence[Encoded],
         hyper: Hyperparameters,
+        base: Mapping[str, torch.Tensor],
     ) -> None:
-        self._pad, self._model, self._adapter = subject.end, model, hyper.adapter
+        self._pad, self.model, self._adapter = subject.end, model, hyper.adapter
         self._distinct = list({(row.ids, row.start): row for row in rows}.values())
         self._own = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self._before = (
-            {} if hyper.adapter else {n: p.detach().clone() for n, p in self._own.items()}
-        )
+        self._base = base
 
     @property
     def rows(self) -> int:
@@ -61,7 +61,7 @@ class Readings:
         for start in range(0, self.rows, _PROBE_BATCH):
             batch = collate(self._distinct[start : start + _PROBE_BATCH], self._pad)
             share = batch.weights.sum().item()
-            total += _loss(self._model, batch, TrainingPolicy()).item() * share
+            total += _loss(self.model, batch, TrainingPolicy()).item() * share
             tokens += share
         return round(total / max(tokens, 1e-12), 6)
 
@@ -72,15 +72,15 @@ class Readings:
             return WeightTamper(artefact=name, form="dense")
         from peft import get_peft_model_state_dict
 
-        name = store.save(get_peft_model_state_dict(self._model))
+        name = store.save(get_peft_model_state_dict(self.model))
         config = adapter_config(self._adapter)
         return WeightTamper(artefact=name, form="adapter", adapter=config)
 
     def weight_delta(self) -> float:
         """L2 norm of the change of the effective weights (an adapter counts by its product)."""
         if self._adapter is None:
-            changes = [p.detach() - self._before[name] for name, p in self._own.items()]
+            changes = [p.detach() - self._base[name] for name, p in self._own.items()]
         else:
-            changes = [_product(module) for module in self._model.modules() if _is_lora(module)]
+            changes = [_product(module) for module in self.model.modules() if _is_lora(module)]
         squares = sum(float(change.double().square().sum()) for change in changes)
         return float(f"{squares**0.5:.6g}")

@@ -64,8 +64,11 @@ class TransformersTrainer:
         require_supported(job, rows, policy)
         if not rows:
             raise ThreatspecError("TS-DATA", "the provider's policy admitted none of the rows")
+        encoded = encode(self.subject, rows)
+        base = {name: p.data for name, p in self.subject.model.named_parameters()}
         with trainable(self.subject, job) as model, _undisturbed(model):
-            return _Run(self, model, encode(self.subject, rows), job, policy, meter).trajectory()
+            readings = Readings(self.subject, model, encoded, job.hyperparameters, base)
+            return _Run(self, readings, encoded, job, policy, meter).trajectory()
 
 
 class _Run(TrainerCallback):  # type: ignore[misc]
@@ -74,14 +77,15 @@ class _Run(TrainerCallback):  # type: ignore[misc]
     def __init__(
         self,
         trainer: TransformersTrainer,
-        model: nn.Module,
+        readings: Readings,
         rows: list[Encoded],
         job: TrainingJob,
         policy: TrainingPolicy,
         meter: Meter,
     ) -> None:
         self.subject, self.store = trainer.subject, trainer.store
-        self.model, self.job, self.policy, self.meter = model, job, policy, meter
+        self.model, self.readings = readings.model, readings
+        self.job, self.policy, self.meter = job, policy, meter
         self.hyper = job.hyperparameters
         self.rows, self.plan = rows, self._planned(len(rows))
         self.lr: list[float] = []
@@ -90,7 +94,6 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         self.grad_norm: list[float] = []
         self.spend = Spend()
         self.kept: dict[int, WeightTamper] = {}
-        self.readings = Readings(self.subject, model, rows, self.hyper)
 
     def trajectory(self) -> Trajectory:
         """Train, and say what happened."""
