@@ -42,8 +42,8 @@ def settings_of(
     config = attack.Config.model_validate_json(json.dumps({**knobs, **first}))
     if space:
         rule = use.search or "once"
-        return config, planned_search(space, adversary.compute.configurations, rule)
-    if use.search is not None:
+        return config, planned_search(space, adversary.compute.configurations, rule, use.halving)
+    if use.search is not None or use.halving is not None:
         raise ValueError("a search must have something to vary, but every knob has one value")
     return config, None
 
@@ -51,8 +51,12 @@ def settings_of(
 def _ranged(
     use: Use, attack: Attack, adversary: Adversary, listed: dict[str, Knob]
 ) -> dict[str, Knob]:
-    """Ranges of a bare kind, if the adversary may try several configurations."""
-    if use.use != attack.kind or (adversary.compute.configurations or 1) < 2:
+    """Ranges of a bare kind, if the adversary may try several configurations.
+
+    With knobs an entry is its card; `search` written beside them searches the others.
+    """
+    bare = not use.knobs or (use.search is not None and not listed)
+    if use.use != attack.kind or not bare or (adversary.compute.configurations or 1) < 2:
         return {}
     most = {"steps": adversary.compute.steps, "rank": adversary.limits.rank_max}
     given = {**use.knobs, **listed}

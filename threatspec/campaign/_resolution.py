@@ -12,7 +12,7 @@ from threatspec.campaign._resolve import Resolved, Resolver
 from threatspec.campaign._search import searched_cost
 from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.loading import LoadedSpec
-from threatspec.measures import Benchmark
+from threatspec.measures import DEV_SPLIT, Benchmark
 from threatspec.records import Arm, Overlap, Spend
 from threatspec.schema import (
     AdaptStep,
@@ -91,6 +91,8 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
         _answers(found)
         _slices(found)
         _budgets(found)
+    if not found.resolver.problems:
+        _searches(found)
     if not found.resolver.problems:
         check_answers(found)
         _disjoint(found)
@@ -240,6 +242,24 @@ def _budgets(found: Resolution) -> None:
         _require_attacks(found, name)
 
 
+def _searches(found: Resolution) -> None:
+    """A search reads `attack_dev`, which must have prompts that nobody trains on."""
+    for index, claim in enumerate(found.spec.claims):
+        if not any(one.search for one in found.attacks[claim.against]):
+            continue
+        read = {o.measure for o in operands(parse_predicate(claim.holds))}
+        read |= {o.measure for o in operands(parse_predicate(claim.counts_if or claim.holds))}
+        for name in sorted(read & found.benchmarks.keys()):
+            if not found.benchmarks[name].items(DEV_SPLIT):
+                text = f"a search needs prompts in split {DEV_SPLIT} of {name}, but there are none"
+                found.resolver.complain("TS-SEARCH", text, "claims", index, "against")
+        for role, source in found.spec.adversaries[claim.against].data.items():
+            if source.source in {f"{found.benchmarks[n].name}#{DEV_SPLIT}" for n in read}:
+                text = f"rows must not be prompts that a search reads, but {source.source} is read"
+                place = ("adversaries", claim.against, "data", role.value, "from")
+                found.resolver.complain("TS-SEARCH", text, *place)
+
+
 def _disjoint(found: Resolution) -> None:
     """Rows that repeat what is measured would be learned by heart, which shows no attack."""
     measured = {f"{m.benchmark}#{m.split}" for m in found.spec.measures.values()}
@@ -308,7 +328,8 @@ def _search_excess(resolved: Resolved, adversary: Adversary) -> str:
     if most is not None and tried > most:
         return f"{resolved.name} must stay within {most} configurations, but tries {tried}"
     knob, steps = resolved.search.space.get("steps"), adversary.compute.steps
-    highest = max((*knob.choices, knob.high), default=0) if knob else 0
+    highest = max((*resolved.search.rungs, *(knob.choices if knob else ())), default=0)
+    highest = max(highest, knob.high if knob else 0)
     highest = highest or max(resolved.config.runs, default=0)
     if steps is not None and highest > steps:
         text = f"steps of {resolved.name} must stay within the adversary's {steps:g}, "

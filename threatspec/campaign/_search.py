@@ -48,11 +48,15 @@ class Told:
         return self.value is not None, counts, value, -self.flops, -self.index
 
 
-def planned_search(space: Mapping[str, Knob], configurations: int | None, rule: Any) -> Search:
+def planned_search(
+    space: Mapping[str, Knob], configurations: int | None, rule: Any, halving: int | None = None
+) -> Search:
     """A search of so many configurations, or of all in a finite space.
 
     Raises ValueError if there is nothing to vary, or no end to it.
     """
+    if halving is not None:
+        return _halving(dict(space), configurations, rule, halving)
     size = size_of(space)
     if size < 2:
         raise ValueError("a search must have something to vary, but every knob has one value")
@@ -63,6 +67,45 @@ def planned_search(space: Mapping[str, Knob], configurations: int | None, rule: 
         raise ValueError(f"a search must try 2 configurations at least, but has {count}")
     start = count if count == size else min(count, max(4, count // 3))
     return Search(space=dict(space), configurations=count, start=start, batch=4, rule=rule)
+
+
+def _halving(space: dict[str, Knob], configurations: int | None, rule: Any, keep: int) -> Search:
+    """As many on the first rung as let all rungs stay within `configurations`."""
+    steps = space.pop("steps", Knob())
+    rungs = tuple(sorted(set(steps.choices)))
+    if len(rungs) < 2:
+        raise ValueError("halving goes over a list of `steps` with two numbers at least")
+    most, size = configurations, size_of(space)
+    if most is None and not math.isfinite(size):
+        raise ValueError("a search of ranges must have an end, but `configurations` is not given")
+    start = int(min(size, most or size))
+    while most is not None and start > 1 and sum(_widths(start, keep, len(rungs))) > most:
+        start -= 1
+    if start < keep:
+        text = f"halving must begin with {keep} configurations at least, but has room for {start}"
+        raise ValueError(text)
+    count = sum(_widths(start, keep, len(rungs)))
+    return Search(
+        space=space, configurations=count, start=start, batch=4, rule=rule, rungs=rungs, keep=keep
+    )
+
+
+def _widths(start: int, keep: int, rungs: int) -> list[int]:
+    """How many configurations each rung has."""
+    found = [start]
+    while len(found) < rungs:
+        found.append(max(1, found[-1] // keep))
+    return found
+
+
+def _rung(search: Search, index: int) -> tuple[int, int]:
+    """Which rung a configuration is on, and the first configuration there."""
+    first = 0
+    for rung, width in enumerate(_widths(search.start, search.keep, len(search.rungs))):
+        if index < first + width:
+            return rung, first
+        first += width
+    raise IndexError(index)
 
 
 def size_of(space: Mapping[str, Knob]) -> float:
@@ -82,15 +125,32 @@ def batch_of(search: Search, index: int) -> int:
     """First configuration of the batch that `index` is in: it is proposed from those before."""
     if index < search.start:
         return 0
+    if search.rungs:
+        return _rung(search, index)[1]
     return search.start + (index - search.start) // search.batch * search.batch
 
 
 def propose(search: Search, seed: int, index: int, told: Sequence[Told]) -> dict[str, Any]:
     """Values of the searched knobs of configuration `index`."""
+    if search.rungs:
+        return _promoted(search, seed, index, told)
     if index < search.start:
         return _filling(search, seed)[index]
     known = {_key(one.proposal, search) for one in told}
     return _suggested(search, seed, index - batch_of(search, index), told, known)
+
+
+def _promoted(search: Search, seed: int, index: int, told: Sequence[Told]) -> dict[str, Any]:
+    """On the first rung what fills the space, then the best of the rung before."""
+    rung, first = _rung(search, index)
+    if rung == 0:
+        return {**_filling(search, seed)[index], "steps": search.rungs[0]}
+    before = [one for one in told if _rung(search, one.index)[0] == rung - 1]
+    ranked = sorted(before, key=lambda one: one.rank, reverse=True)
+    place = min(index - first, len(ranked) - 1)
+    if place < 0:
+        return {**_filling(search, seed)[0], "steps": search.rungs[rung]}
+    return {**ranked[place].proposal, "steps": search.rungs[rung]}
 
 
 def best(told: Sequence[Told]) -> Told | None:

@@ -66,7 +66,8 @@ class TrialBook:
         """Rows and source that decide what an attack does."""
         rows = [self._rows_id(entry["source"]) for entry in procedure.data.values()]
         own = component_digest(ATTACKS, procedure.attack)
-        shared = ("attacks.base", "attacks._finetune", "attacks._rows", "training", "subjects")
+        shared = ("attacks.base", "attacks._finetune", "attacks._surgery", "attacks._rows",
+                  "attacks.recipes", "training", "subjects")  # fmt: skip
         trainer = [component_digest(TRAINERS, procedure.trainer)] if procedure.trainer else []
         return [*rows, own, *trainer, source_digest(*shared)]
 

@@ -94,6 +94,10 @@ class Search(Model):
     batch: int
     """How many later ones are proposed at once, from the same outcomes."""
     rule: Literal["once", "per-replicate", "free"] = "once"
+    rungs: tuple[int, ...] = ()
+    """Successive halving: steps of each rung; the best of one are trained on to the next."""
+    keep: int = 2
+    """One of so many goes on to the next rung."""
 
 
 class Procedure(Model):

@@ -94,6 +94,9 @@ class Use(Described):
     search: Literal["once", "per-replicate", "free"] | None = None
     """How knobs with several values are searched: once on `attack_dev` and frozen (the default),
     anew for every replicate, or as if the winner were known (only its final run is charged)."""
+    halving: Annotated[Count, Field(ge=2, le=10)] | None = None
+    """Successive halving over a list of `steps`: everything else is tried with the fewest, and one
+    of so many, the best, goes on to the next number."""
     knobs: dict[str, Any] = Field(default_factory=dict)
     """Overrides; written beside `use`, each is a knob of the attack."""
 
@@ -105,7 +108,7 @@ class Use(Described):
         if "chain" in value and "use" not in value:
             text = "chains of attacks are not evaluated by this version"
             raise complaint("not_evaluated", "TS-NOT-EVALUATED", text, field="chain")
-        own = {"use", "rows", "trainer", "search"} | cls.not_evaluated
+        own = {"use", "rows", "trainer", "search", "halving"} | cls.not_evaluated
         knobs = {k: v for k, v in value.items() if k not in own}
         return {**{k: v for k, v in value.items() if k in own}, "knobs": knobs}
 
