@@ -16,10 +16,20 @@ from threatspec.attacks.base import (
     DataCard,
     Surface,
 )
+from threatspec.attacks.recipes import (
+    PLAIN,
+    RECIPES,
+    RecipeChoice,
+    RecipeConfig,
+    asked_as,
+    rows_out,
+    training_job,
+    words_added,
+)
 from threatspec.records import Spend
-from threatspec.schema import Capability, Count
+from threatspec.schema import Access, Capability, Count, DataRole
 from threatspec.subjects import Offer, SubjectCard, Tamper
-from threatspec.training import Adapter, Hyperparameters, TrainingJob, training_flops
+from threatspec.training import Adapter, Hyperparameters, training_flops
 
 __all__ = ["Finetune", "FinetuneConfig", "ask_for_training", "finetune_cost"]
 
@@ -43,6 +53,13 @@ class FinetuneConfig(AttackConfig):
     """Global gradient norm is clipped to this; absent = not clipped."""
     shuffle: bool = True
     """New row order in every epoch, from the seed stream `order`."""
+    recipe: RecipeChoice = PLAIN
+    """How the adversary's rows become training rows: a name, or {use: NAME, ...}."""
+
+    @property
+    def needs(self) -> Access:
+        """What asking by the recipe takes."""
+        return RECIPES.get(self.recipe.use).asks(self.recipe)
 
     @property
     def runs(self) -> tuple[int, ...]:
@@ -51,7 +68,7 @@ class FinetuneConfig(AttackConfig):
 
     def hyperparameters(self, adapter: Adapter | None = None) -> Hyperparameters:
         """What the trainer is asked for."""
-        own = set(FinetuneConfig.model_fields)
+        own = set(FinetuneConfig.model_fields) - {"recipe"}
         return Hyperparameters(**self.model_dump(include=own), adapter=adapter)
 
 
@@ -66,12 +83,17 @@ class Finetune(Attack):
     surface = Surface.WEIGHTS
     uses_rows = True
 
+    def roles(self, config: Any) -> tuple[DataRole, ...] | None:
+        """Those of the recipe."""
+        return RECIPES.get(config.recipe.use).roles
+
 
 def finetune_cost(
     subject: SubjectCard, config: FinetuneConfig, data: DataCard | None, adapter: int | None = None
 ) -> Spend:
     """Predicted spend of one run: every row as long as the longest."""
     rows, words = (data.rows, data.words) if data else (1, 1)
+    rows, words = rows_out(config.recipe, rows), words + words_added(config.recipe)
     length = min(subject.context, round(words * subject.tokens_per_word) + subject.template_tokens)
     tokens = config.steps * min(config.batch_size, rows) * length
     flops = training_flops(subject, tokens, length, adapter)
@@ -79,10 +101,9 @@ def finetune_cost(
 
 
 def ask_for_training(
-    context: AttackContext, hyperparameters: Any
+    context: AttackContext, hyperparameters: Hyperparameters, recipe: RecipeConfig = PLAIN
 ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
-    """Ask for one training run on all rows; the tamper is its last checkpoint."""
-    trajectory = yield TrainingJob(
-        rows=context.rows, hyperparameters=hyperparameters, seeds=dict(context.seeds)
-    )
-    return (trajectory.last,)
+    """Ask for one training run by a recipe; the tampers are its last checkpoint, and how requests
+    are asked afterwards."""
+    trajectory = yield training_job(context, hyperparameters, recipe)
+    return (trajectory.last, *asked_as(recipe))

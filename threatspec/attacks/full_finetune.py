@@ -40,7 +40,8 @@ class FullFinetune(Finetune):
         self, context: AttackContext, config: FullFinetuneConfig
     ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
         """Ask for one run; leave changed weights."""
-        return (yield from ask_for_training(context, config.hyperparameters()))
+        hyper = config.hyperparameters()
+        return (yield from ask_for_training(context, hyper, config.recipe))
 
 
 ATTACKS.register(FullFinetune.kind, FullFinetune())

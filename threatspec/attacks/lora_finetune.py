@@ -66,7 +66,8 @@ class LoraFinetune(Finetune):
         self, context: AttackContext, config: LoraFinetuneConfig
     ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
         """Ask for one run; leave an adapter."""
-        return (yield from ask_for_training(context, config.hyperparameters(config.adapter)))
+        hyper = config.hyperparameters(config.adapter)
+        return (yield from ask_for_training(context, hyper, config.recipe))
 
 
 ATTACKS.register(LoraFinetune.kind, LoraFinetune())
