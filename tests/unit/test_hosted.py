@@ -272,6 +272,12 @@ def test_a_subject_that_is_here_has_no_service(tmp_path: Path) -> None:
     assert caught.value.code == "TS-ENDPOINT"
 
 
+def test_a_subject_elsewhere_is_not_trained_here(server: HostedServer, tmp_path: Path) -> None:
+    with pytest.raises(ThreatspecError, match="needs weights") as caught:
+        TRAINERS.get("transformers").on(subject(server), ArtefactStore(tmp_path))
+    assert caught.value.code == "TS-ENDPOINT"
+
+
 def test_tuned_models_can_be_deleted(server: HostedServer) -> None:
     on, done = subject(server), train(subject(server), epochs=1)
     on.forget([done.last])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from threatspec.errors import ThreatspecError
 from threatspec.training._trainers import TRAINERS, Backend
 
 if TYPE_CHECKING:
@@ -23,9 +24,13 @@ class TransformersBackend(Backend):
     says = "transformers.Trainer on the loaded subject, fed the same rows in the same order"
 
     def on(self, subject: Any, store: ArtefactStore) -> Trainer:
-        """A `TransformersTrainer`."""
+        """A `TransformersTrainer`. Raises ThreatspecError TS-ENDPOINT for a hosted subject."""
+        from threatspec.subjects._endpoint import EndpointSubject
         from threatspec.training._transformers import TransformersTrainer
 
+        if isinstance(subject, EndpointSubject):
+            text = f"the trainer `transformers` needs weights, but {subject.card.ref} has none here"
+            raise ThreatspecError("TS-ENDPOINT", f"{text}; its provider trains with `hosted`")
         return TransformersTrainer(subject, store)
 
 
