@@ -129,10 +129,10 @@ def losses(api: Api, job: str) -> dict[int, float]:
     found = {}
     for entry in _pages(api, f"/fine_tuning/jobs/{job}/events"):
         data = entry.get("data")
-        if isinstance(data, dict) and isinstance(data.get("step"), int):
-            loss = data.get("train_loss")
-            if isinstance(loss, (int, float)):
-                found[data["step"]] = float(loss)
+        told = data if isinstance(data, dict) else {}
+        step, loss = told.get("step"), told.get("train_loss")
+        if isinstance(step, (int, float)) and isinstance(loss, (int, float)):
+            found[int(step)] = float(loss)
     return dict(sorted(found.items()))
 
 
