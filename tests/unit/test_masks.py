@@ -15,9 +15,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, MixtralConfig, MixtralForC
 from threatspec.errors import ThreatspecError
 from threatspec.records import ArtefactStore
 from threatspec.subjects._resident import ResidentSubject
-from threatspec.training import Mask, MaskRequest
+from threatspec.training import Mask, MaskRequest, ScoreRequest
 from threatspec.training._largest import largest, largest_of_rows
 from threatspec.training._masks import eligible, make_mask
+from threatspec.training.regions._artefacts import save_scores
 
 Tensors = dict[str, torch.Tensor]
 
@@ -47,7 +48,12 @@ def mask_of(
     subject: ResidentSubject, store: ArtefactStore, source: Tensors, **request: Any
 ) -> tuple[Mask, Tensors]:
     given: dict[str, Any] = {"method": "largest-change", "share": 0.1, **request}
-    mask = make_mask(subject, MaskRequest(source=store.save(source), **given), store)
+    if given["method"] == "top-score":
+        request = ScoreRequest(method="snip", over="safety")
+        name = save_scores(subject, request, source, store)
+    else:
+        name = store.save(source)
+    mask = make_mask(subject, MaskRequest(source=name, **given), store)
     return mask, store.load(mask.artefact)
 
 
@@ -192,6 +198,16 @@ def test_a_mask_of_another_model_beside_is_refused(
         mask_of(subject, store, moved(subject), beside=other)
 
 
+def test_scores_of_another_subject_are_refused(
+    subject: ResidentSubject, store: ArtefactStore
+) -> None:
+    deep = ResidentSubject.load("specimen:deep", threads=1)
+    name = save_scores(deep, ScoreRequest(method="snip", over="safety"), weights(deep), store)
+    with pytest.raises(ThreatspecError, match="another") as caught:
+        make_mask(subject, MaskRequest(method="top-score", source=name, share=0.1), store)
+    assert caught.value.code == "TS-SCORES"
+
+
 @pytest.mark.parametrize(
     ("share", "scope", "says"),
     [(1e-7, "global", "none"), (1 - 1e-7, "global", "all"), (0.001, "row", "none")],
@@ -235,7 +251,8 @@ def test_experts_are_part_of_the_blocks_and_an_untied_head_is_linear() -> None:
     )  # fmt: skip
     blocks = eligible(model, "blocks")
     assert any(parameter.dim() == 3 for parameter in blocks.values())
-    assert set(eligible(model, "linear")) - set(blocks) == {"lm_head.weight"}
+    more = set(eligible(model, "linear")) - set(blocks)
+    assert more == {"lm_head.weight", "model.layers.0.mlp.gate.weight"}  # and the router
 
 
 def test_rows_are_those_of_the_outputs_where_matrices_are_stored_the_other_way(

@@ -7,7 +7,7 @@ highest scores. True always means chosen; what that is for is said by `MaskUse`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +16,8 @@ from torch import nn
 from threatspec.errors import ThreatspecError
 from threatspec.training._asks import Mask, MaskRequest
 from threatspec.training._largest import largest, largest_of_rows
+from threatspec.training.regions._artefacts import load_scores
+from threatspec.training.regions._layers import matrices_of
 
 if TYPE_CHECKING:
     from threatspec.records import ArtefactStore
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["eligible", "make_mask"]
 
-Tensors = Mapping[str, torch.Tensor]
+_ENTRYWISE = ("snip", "wanda")
+"""Methods that score every weight on its own."""
 
 
 def make_mask(subject: ResidentSubject, request: MaskRequest, store: ArtefactStore) -> Mask:
@@ -46,19 +49,20 @@ def make_mask(subject: ResidentSubject, request: MaskRequest, store: ArtefactSto
 def eligible(model: nn.Module, parts: str) -> dict[str, nn.Parameter]:
     """Parameters that may be chosen, by name, in the order of the model.
 
-    `blocks`: matrices inside the repeated blocks, so of attention and MLP, experts of three
-    dimensions included; `linear`: these and the head, unless it is tied to the embeddings; `all`:
-    every parameter. Matrices of embeddings are only part of `all`.
+    `blocks`: matrices of attention and MLP, fused experts included; `linear`: these, routers of
+    experts, and the head unless it is tied to the embeddings; `all`: every parameter. Embeddings
+    are only part of `all`.
+
+    Raises ThreatspecError TS-TARGETS for a model without decoder blocks.
     """
     found = dict(model.named_parameters())
     if parts == "all":
         return found
+    if parts == "blocks":
+        own = {matrix.name for matrix in matrices_of(model)}
+        return {name: parameter for name, parameter in found.items() if name in own}
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    return {
-        name: parameter for name, parameter in found.items()
-        if parameter.dim() >= 2 and id(parameter) not in tables
-        and (parts == "linear" or any(part.isdigit() for part in name.split(".")))
-    }  # fmt: skip
+    return {n: p for n, p in found.items() if p.dim() >= 2 and id(p) not in tables}
 
 
 class _Choice:
@@ -69,12 +73,12 @@ class _Choice:
     ) -> None:
         self.request = request
         self.ref = subject.card.ref
-        self.source = self._loaded(subject, request.source, store)
+        self.source = self._fitting(subject, self._read(subject, store))
         self.own = eligible(subject.model, request.parts)
         self._require_scored()
-        beside = self._loaded(subject, request.beside, store) if request.beside else {}
+        beside = self._fitting(subject, store.load(request.beside)) if request.beside else {}
         self.free = {n: ~mask.bool().flatten() for n, mask in beside.items() if n in self.own}
-        self.columns = _columns(subject.model)
+        self.turned = {m.name for m in matrices_of(subject.model) if m.transposed}
 
     @property
     def total(self) -> int:
@@ -106,17 +110,18 @@ class _Choice:
     def _of_rows(self, name: str) -> torch.Tensor:
         """Rows are those of the layer's outputs, whichever way its matrix is stored."""
         shape = self.own[name].shape
-        values = self._values(name).view(shape)
-        free = self.free[name].view(shape) if name in self.free else None
-        turned = name in self.columns
+        turned = name in self.turned
+
+        def rows(flat: torch.Tensor) -> torch.Tensor:
+            own = flat.view(shape)
+            own = own.transpose(-1, -2) if turned else own
+            return own.reshape(-1, own.shape[-1])
+
+        free = rows(self.free[name]) if name in self.free else None
+        found = largest_of_rows(rows(self._values(name)), self.request.share, free)
         if turned:
-            values, free = values.T, None if free is None else free.T
-        width = shape[0] if turned else shape[-1]
-        rows = largest_of_rows(
-            values.reshape(-1, width), self.request.share,
-            None if free is None else free.reshape(-1, width),
-        )  # fmt: skip
-        return (rows.view(shape[::-1]).T if turned else rows).flatten()
+            found = found.view(*shape[:-2], shape[-1], shape[-2]).transpose(-1, -2)
+        return found.flatten()
 
     def _values(self, name: str) -> torch.Tensor:
         """What is compared: the change of every weight, or its score."""
@@ -130,11 +135,15 @@ class _Choice:
     def _room(self, name: str) -> int:
         return int(self.free[name].sum()) if name in self.free else self.own[name].numel()
 
-    def _loaded(
-        self, subject: ResidentSubject, artefact: str, store: ArtefactStore
+    def _read(self, subject: ResidentSubject, store: ArtefactStore) -> dict[str, torch.Tensor]:
+        if self.request.method == "largest-change":
+            return store.load(self.request.source)
+        return load_scores(subject, self.request.source, store, *_ENTRYWISE)
+
+    def _fitting(
+        self, subject: ResidentSubject, tensors: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """An artefact whose tensors have the names and shapes of parameters of the subject."""
-        tensors = store.load(artefact)
+        """Tensors that have the names and shapes of parameters of the subject."""
         shapes = {name: p.shape for name, p in subject.model.named_parameters()}
         for name, tensor in tensors.items():
             if name not in shapes:
@@ -162,14 +171,6 @@ class _Choice:
     def _other(self, text: str) -> ThreatspecError:
         what = "changes" if self.request.method == "largest-change" else "scores"
         return ThreatspecError("TS-SCORES", f"{what} {text}")
-
-
-def _columns(model: nn.Module) -> frozenset[str]:
-    """Weights that are stored as inputs x outputs (Conv1D of GPT-2)."""
-    return frozenset(
-        f"{name}.weight" for name, module in model.named_modules()
-        if type(module).__name__ == "Conv1D"
-    )  # fmt: skip
 
 
 def _require_some(request: MaskRequest, chosen: int, total: int) -> None:
