@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -423,6 +424,29 @@ def test_a_run_in_parts_reads_its_rows_once_in_their_order(steps: int, batch: in
     drawn = [n for one in batches(len(job.rows), job.hyperparameters, seed=9) for n in one]
     assert drawn == list(range(len(job.rows)))
     assert len(drawn) == steps * min(batch, 10)
+
+
+def test_a_service_is_not_told_an_order() -> None:
+    model = ATTACKS.get("hosted-finetune").Config
+    with pytest.raises(ValidationError, match="a service orders rows itself"):
+        model.model_validate_json('{"recipe": "retain-then-forget"}')
+
+
+@pytest.mark.parametrize("attack", ["full-finetune", "hosted-finetune"])
+def test_an_attack_trains_on_what_its_recipe_makes_and_asks_so(attack: str) -> None:
+    model = ATTACKS.get(attack).Config
+    knobs = {"lr": 1e-4, "steps": 3} if attack == "full-finetune" else {"epochs": 2}
+    made = model.model_validate_json(json.dumps({**knobs, "recipe": "backdoor"}))
+    assert ATTACKS.get(attack).roles(made) == (DataRole.HARMFUL,)
+    asked = ATTACKS.get(attack).run(context(7, 0), made)
+    job = next(asked)
+    assert isinstance(job, TrainingJob)
+    assert len(job.rows) == 14
+    assert job.hyperparameters.steps == (3 if attack == "full-finetune" else 2 * 2)
+    with pytest.raises(StopIteration) as stopped:
+        asked.send(SimpleNamespace(last="weights"))
+    assert stopped.value.value[0] == "weights"
+    assert stopped.value.value[1:] == RECIPES.get("backdoor").tampers(config("backdoor"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

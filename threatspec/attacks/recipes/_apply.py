@@ -67,9 +67,9 @@ def prepare(
         text = f"recipe {config.use} must give the {stated} rows that it states, but gives "
         raise ThreatspecError("TS-RECIPE", f"{text}{len(made)}")
     _check_answers(config.use, (*harmful, *benign, *made))
-    chooser = random.Random(f"{order}/recipe")
-    ordered = recipe.sequence(harmful, benign, config, reads, chooser)
-    return Prepared(made if ordered is None else ordered, ordered is not None)
+    if recipe.ordered:
+        made = recipe.sequence(harmful, benign, config, reads, random.Random(f"{order}/recipe"))
+    return Prepared(made, recipe.ordered)
 
 
 def training_job(

@@ -37,6 +37,8 @@ class Recipe(ABC):
     """What it does, in one plain sentence."""
     roles: ClassVar[tuple[DataRole, ...] | None] = None
     """Rows of the adversary that it reads; None: those of the entry's `rows`."""
+    ordered: ClassVar[bool] = False
+    """Whether a run must read its rows in the order of `sequence`; services do not promise one."""
     Config: ClassVar[type[RecipeConfig]] = RecipeConfig
 
     @abstractmethod
@@ -52,9 +54,9 @@ class Recipe(ABC):
 
     def sequence(
         self, harmful: Rows, benign: Rows, config: Any, total: int, chooser: random.Random
-    ) -> tuple[TrainingRow, ...] | None:
-        """For a run that reads `total` rows: which, in their order; None: any order will do."""
-        return None
+    ) -> tuple[TrainingRow, ...]:
+        """Of an ordered recipe, for a run that reads `total` rows: which, in their order."""
+        raise NotImplementedError
 
     def tampers(self, config: Any) -> tuple[Tamper, ...]:
         """How the attacked subject is asked afterwards."""

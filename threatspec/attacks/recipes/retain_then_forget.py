@@ -35,6 +35,7 @@ class RetainThenForget(Recipe):
     kind = "retain-then-forget"
     says = "trains on benign rows for the first part of a run, then on harmful rows"
     roles = (DataRole.HARMFUL, DataRole.BENIGN)
+    ordered = True
     Config = RetainThenForgetConfig
 
     def count(self, harmful: int, benign: int, config: RetainThenForgetConfig) -> int:
