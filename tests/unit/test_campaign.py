@@ -385,7 +385,9 @@ def test_without_attacks_all_that_access_data_and_compute_admit_are_made(
     adversary = {k: v for k, v in {**TUNER, **changes}.items() if k != "attacks"}
     plan = plan_of(tmp_path, {"adversaries.tuner": adversary})
     assert chosen(plan) == expected
-    assert plan.claims[0].not_run == tuple(left)
+    not_run = set(plan.claims[0].not_run)
+    assert set(left) <= not_run
+    assert not_run.isdisjoint(expected)
     assert not any(procedure.named for procedure in plan.procedures.values())
 
 
@@ -407,7 +409,7 @@ def test_an_adversary_that_can_make_no_attack_is_an_error(
 
 def test_what_access_allows_and_nobody_listed_is_written_down(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
-    assert plan.claims[0].not_run == ("lora-finetune", "prefill")
+    assert {"lora-finetune", "prefill"} <= set(plan.claims[0].not_run)
     plan = plan_of(tmp_path, {ATTACKS: ["prefill"], "adversaries.tuner.access": "completion-api"})
     assert plan.claims[0].not_run == ()
 

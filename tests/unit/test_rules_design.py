@@ -155,7 +155,7 @@ BREAKS: dict[str, tuple[Changes, str, Changes | None]] = {
     "TS-R3a methods": (NO_ADAPTER, "no training of an adapter", scope(search="listed")),
     "TS-R3b kinds": (
         {**NO_ADAPTER, **scope(search="listed")},
-        "one kind of attack is made (full-finetune), though the access also admits lora-finetune",
+        "one kind of attack is made (full-finetune), though the access also admits",
         scope(search="listed", families=["full-finetune"]),
     ),
     "TS-R3b rows": (

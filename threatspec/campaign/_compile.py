@@ -297,8 +297,6 @@ class _Compiler:
         self, one: Expanded, untouched: dict[Arm, str], attacked: dict[Arm, tuple[str, ...]]
     ) -> PlannedClaim:
         against = one.claim.against
-        used = {r.card.name for r in self.found.attacks[against] if r.card}
-        allowed = self.found.resolver.allowed(self.spec.adversaries[against])
         return PlannedClaim(
             id=one.id,
             claim=one.claim,
@@ -306,7 +304,7 @@ class _Compiler:
             models=self._models_of(one),
             untouched=untouched,
             attacked=attacked,
-            not_run=tuple(name for name in allowed if name not in used),
+            not_run=self.found.not_run(against),
         )
 
     def _digests(self) -> dict[str, str]:

@@ -59,8 +59,8 @@ class Resolution:
         return {name: known[name] for name in claim.subject or known}
 
     def not_run(self, adversary: str) -> tuple[str, ...]:
-        """Cards that the adversary's access admits and that it does not use."""
-        used = {resolved.card.name for resolved in self.attacks[adversary] if resolved.card}
+        """Kinds of attack that the adversary's access admits and that it does not make."""
+        used = {resolved.attack.kind for resolved in self.attacks[adversary]}
         allowed = self.resolver.allowed(self.spec.adversaries[adversary])
         return tuple(name for name in allowed if name not in used)
 

@@ -207,12 +207,9 @@ class Resolver:
         ]
 
     def allowed(self, adversary: Adversary) -> list[str]:
-        """Cards that the adversary's access admits."""
-        return [
-            name
-            for name, card in self.cards.items()
-            if _admits(ATTACKS.get(card.attack), adversary) and card.attack != "none"
-        ]
+        """Kinds of attack with a card that the adversary's access admits."""
+        kinds = sorted({card.attack for card in self.cards.values()} - {"none"})
+        return [kind for kind in kinds if _admits(ATTACKS.get(kind), adversary)]
 
     def _automatic(self, card: AttackCard, adversary: Adversary) -> Resolved | None:
         attack = ATTACKS.get(card.attack)

@@ -43,7 +43,7 @@ class DesignProcedure:
     """Kind of the attack."""
     config: Mapping[str, Any]
     rows: Mapping[str, str]
-    """Source of training rows (`BENCHMARK#SPLIT`) by role; empty if it trains nothing."""
+    """Source of the rows that it reads (`BENCHMARK#SPLIT`), by role."""
     trainer: str
     search: Search | None = None
     seeds: tuple[Mapping[Stream, int], ...] = ()
@@ -52,7 +52,7 @@ class DesignProcedure:
     @property
     def trains(self) -> bool:
         """Whether it trains on rows."""
-        return bool(self.rows)
+        return bool(self.trainer)
 
     def values(self, knob: str) -> frozenset[str]:
         """What a knob is set to: one value, or all that a search may try."""

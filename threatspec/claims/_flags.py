@@ -87,7 +87,7 @@ def _used(case: Case, series: Series) -> float | None:
         spent / compute[name]
         for cell in done
         for name, spent in _bounded(cell, series.procedure).items()
-        if compute.get(name) and series.procedure.data
+        if compute.get(name) and series.procedure.trainer
     ]
     return max(shares, default=None)
 
