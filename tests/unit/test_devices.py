@@ -22,7 +22,8 @@ from threatspec.subjects._resident import ResidentSubject, input_device
 from threatspec.training import Adapter, Hyperparameters, Meter, TrainingJob, TrainingPolicy
 from threatspec.training._batches import collate, encode
 from threatspec.training._job import TrainingRow
-from threatspec.training._resident import ResidentTrainer, _loss
+from threatspec.training._loss import batch_loss
+from threatspec.training._resident import ResidentTrainer
 
 REQUESTS = [
     Request(item=item.id, prompt=item.prompt)
@@ -163,9 +164,9 @@ def test_batches_go_to_the_embeddings_and_losses_come_from_where_the_model_ends(
     assert input_device(model).type == first
     if (first, last) == ("meta", "cpu"):  # nothing comes back from a device without memory
         with pytest.raises(NotImplementedError):
-            _loss(model, batch, policy)
+            batch_loss(model, batch, policy)
     else:
-        assert _loss(model, batch, policy).device.type == last
+        assert batch_loss(model, batch, policy).device.type == last
         assert policy.seen == [last, last]
     assert model.seen == [first, first]
 

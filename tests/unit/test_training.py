@@ -229,7 +229,7 @@ def test_a_diverging_run_is_an_error_not_a_result(subject: ResidentSubject, tmp_
             eps=1e-30,
             adapter=Adapter(options={"r": 2, "lora_alpha": 1e30, "target_modules": "all-linear"}),
         )
-    assert error.value.code == "TS-TRIAL-ERROR"
+    assert error.value.code == "TS-DIVERGED"
 
 
 def test_adapters_that_match_nothing_are_an_error(subject: ResidentSubject, tmp_path: Path) -> None:

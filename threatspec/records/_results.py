@@ -18,6 +18,7 @@ __all__ = [
     "Spend",
     "TrialResult",
     "TrialStatus",
+    "Tried",
 ]
 
 
@@ -108,6 +109,16 @@ class Realised(Model):
     """Mean loss over the distinct training rows before the first step."""
     probe_after: float
     """The same after the last step."""
+    optimizer: str = ""
+    """Update rule; empty = not told."""
+    micro_batch: int | None = None
+    """Rows that went through the model at once, in the end; None = not told."""
+    halved: int = 0
+    """How often memory was too small and the rows at once were halved; the batch stayed whole."""
+    clipped: int = 0
+    """Steps whose gradients were clipped."""
+    frozen: int = 0
+    """Coordinates of the weights that a mask held, or set back in the end."""
 
 
 class Edit(Model):
@@ -124,6 +135,17 @@ class Edit(Model):
     """L2 norm of the change of the subject's weights."""
     rank: int | None = None
     """Highest rank of the change of one matrix, where the method bounds it."""
+
+
+class Tried(Model):
+    """One configuration of a search, as the search saw it."""
+
+    config: dict[str, Any]
+    value: float | None
+    """How far the claim was broken on `attack_dev`; None if that was not measured."""
+    counts: bool
+    """Whether `counts_if` was met there."""
+    spend: Spend
 
 
 class Generation(Model):
@@ -191,6 +213,8 @@ class TrialResult(Model):
     """Configuration of a searched attack; None where the plan fixes it."""
     proposal: dict[str, Any] | None = None
     """Of these, what the search proposed, before it was cut to the budget."""
+    tried: tuple[Tried, ...] = ()
+    """Of the final run of a search: everything that was tried before."""
     scores: str | None = None
     """Artefact of a scoring trial."""
     tamper: dict[str, Any] | None = None

@@ -10,9 +10,11 @@ import torch
 
 from threatspec.records import ArtefactStore
 from threatspec.schema import Serving
+from threatspec.subjects._hidden import added
 from threatspec.subjects._request import Request
 from threatspec.subjects._resident import ResidentSubject
 from threatspec.subjects._tampers import RequestTamper, ServingTamper, Tamper, WeightTamper
+from threatspec.subjects._wrap import wrapped
 
 __all__ = ["decoded", "encoded", "mount", "served", "swapped"]
 
@@ -33,9 +35,14 @@ def mount(
 def _mounted(
     subject: ResidentSubject, tamper: WeightTamper, tensors: dict[str, torch.Tensor]
 ) -> Any:
-    if tamper.form == "dense":
-        return swapped(subject.model, tensors)
-    return _adapted(subject, tamper.adapter or {}, tensors)
+    match tamper.form:
+        case "dense":
+            return swapped(subject.model, tensors)
+        case "adapter":
+            return _adapted(subject, tamper.adapter or {}, tensors)
+        case "perturbation":
+            vectors = {int(layer): vector for layer, vector in tensors.items()}
+            return added(subject.model, vectors)
 
 
 @contextmanager
@@ -61,21 +68,13 @@ def swapped(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> Iterato
 def _adapted(
     subject: ResidentSubject, adapter: dict[str, Any], tensors: dict[str, torch.Tensor]
 ) -> Iterator[None]:
-    """Wrap the model in an adapter of peft; unloading gives back the very same modules."""
-    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    """The model with an adapter whose tensors are known."""
+    from peft import set_peft_model_state_dict
 
-    base = subject.model
-    wrapped = get_peft_model(
-        base, LoraConfig(**{k: v for k, v in adapter.items() if k != "peft_type"})
-    )
-    try:
-        set_peft_model_state_dict(wrapped, tensors)
-        wrapped.eval()
-        subject.model = wrapped
+    with wrapped(subject, {**adapter, "inference_mode": True}) as model:
+        set_peft_model_state_dict(model, tensors)
+        model.eval()
         yield
-    finally:
-        subject.model = wrapped.unload()
-        subject.model.requires_grad_(True)
 
 
 def served(tampers: Sequence[Tamper], serving: Serving) -> Serving:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,11 +19,15 @@ __all__ = ["Batch", "Encoded", "batches", "collate", "encode"]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token ids of one row; loss is on the ids from `start` on."""
+    """Token ids of one row; the answer is the ids from `start` on, and carries the loss."""
 
     ids: tuple[int, ...]
     start: int
     weight: float
+    whole: bool = False
+    """Whether what precedes the answer carries loss too."""
+    padded: int = 0
+    """Padding up to this length carries loss too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,16 @@ class Batch:
     """Weight of the loss of *predicting* this token; 0 where there is no loss."""
     positions: torch.Tensor
     """Index of the token within the answer, -1 outside."""
+    places: torch.Tensor | None = None
+    """Position ids where several rows share a sequence: each row begins at 0. None = one row per
+    sequence."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        tensors = (self.ids, self.mask, self.weights, self.positions)
-        return Batch(*(tensor.to(device) for tensor in tensors))
+        return Batch(
+            self.ids.to(device), self.mask.to(device), self.weights.to(device),
+            self.positions.to(device), None if self.places is None else self.places.to(device),
+        )  # fmt: skip
 
     @property
     def tokens(self) -> int:
@@ -57,19 +66,37 @@ class Batch:
         """Tokens that carry loss."""
         return int((self.weights > 0).sum())
 
+    @property
+    def loss_weight(self) -> float:
+        """Sum of the weights of all tokens with loss."""
+        return float(self.weights.double().sum())
 
-def encode(subject: ResidentSubject, rows: Sequence[TrainingRow]) -> list[Encoded]:
+
+def encode(
+    subject: ResidentSubject,
+    rows: Sequence[TrainingRow],
+    hyperparameters: Hyperparameters | None = None,
+) -> list[Encoded]:
     """Rows in the subject's own template, the answer closed by the end of the turn.
 
-    Raises ThreatspecError TS-DATA for a row that does not fit into the context.
+    `hyperparameters` say how long rows may be and what carries loss; None: the answer, uncut.
+
+    Raises ThreatspecError TS-DATA for a row that does not fit into the context, or that is cut
+    before its answer begins; TS-TEMPLATE if the subject has no template.
     """
-    return [_encode(subject, row) for row in rows]
+    encoded = [_encode(subject, row, hyperparameters) for row in rows]
+    return [_spanned(row, hyperparameters) for row in encoded] if hyperparameters else encoded
 
 
-def _encode(subject: ResidentSubject, row: TrainingRow) -> Encoded:
+def _encode(
+    subject: ResidentSubject, row: TrainingRow, hyperparameters: Hyperparameters | None
+) -> Encoded:
     request = Request(item=row.id, prompt=row.prompt, prefix=row.prefix)
-    seen, _, _ = subject.render(request, Serving())
+    seen, _, _ = subject.render(request, Serving(system=row.system))
     ids = (*seen, *subject.tokens(row.answer), subject.end)
+    most = hyperparameters.max_length if hyperparameters else None
+    if most is not None:
+        ids = _cut(row, ids, len(seen), most)
     if len(ids) > subject.card.context:
         raise ThreatspecError(
             "TS-DATA",
@@ -79,13 +106,41 @@ def _encode(subject: ResidentSubject, row: TrainingRow) -> Encoded:
     return Encoded(ids, len(seen), row.weight)
 
 
+def _cut(row: TrainingRow, ids: tuple[int, ...], start: int, most: int) -> tuple[int, ...]:
+    if start >= most:
+        raise ThreatspecError(
+            "TS-DATA",
+            f"row {row.id} must keep some of its answer when it is cut to {most} tokens, but what "
+            f"precedes the answer has {start}",
+        )
+    return ids[:most]
+
+
+def _spanned(row: Encoded, hyperparameters: Hyperparameters) -> Encoded:
+    """The row with what carries loss in it."""
+    if hyperparameters.loss_on == "answer":
+        return row
+    if hyperparameters.loss_on == "all":
+        return replace(row, whole=True)
+    if hyperparameters.max_length is None:
+        text = "rows must be padded to `max_length` for padding to carry loss, but it is not given"
+        raise ThreatspecError("TS-DATA", text)
+    return replace(row, whole=True, padded=hyperparameters.max_length)
+
+
 def batches(count: int, hyperparameters: Hyperparameters, seed: int) -> Iterator[list[int]]:
-    """Row numbers of each optimiser step: no row comes again before all have come."""
+    """Row numbers of each optimiser step: no row comes again before all have come.
+
+    With `drop_last` an epoch ends before rows that do not fill a batch; without it the next epoch
+    fills it.
+    """
     chooser = random.Random(seed)
     waiting: list[int] = []
     size = min(hyperparameters.batch_size, count)
     for _ in range(hyperparameters.steps):
         batch: list[int] = []
+        if hyperparameters.drop_last and len(waiting) < size:
+            waiting = []
         while len(batch) < size:
             if not waiting:
                 waiting = list(range(count))
@@ -98,7 +153,7 @@ def batches(count: int, hyperparameters: Hyperparameters, seed: int) -> Iterator
 
 def collate(rows: Sequence[Encoded], pad: int) -> Batch:
     """Rows of different lengths as one batch."""
-    length = max(len(row.ids) for row in rows)
+    length = max(max(len(row.ids), row.padded) for row in rows)
     shape = (len(rows), length)
     ids = torch.full(shape, pad)
     mask = torch.zeros(shape, dtype=torch.long)
@@ -108,6 +163,7 @@ def collate(rows: Sequence[Encoded], pad: int) -> Batch:
         end = len(row.ids)
         ids[index, :end] = torch.tensor(row.ids)
         mask[index, :end] = 1
-        weights[index, row.start : end] = row.weight
+        # nothing predicts the first token
+        weights[index, 1 if row.whole else row.start : max(end, row.padded)] = row.weight
         positions[index, row.start : end] = torch.arange(end - row.start)
     return Batch(ids, mask, weights, positions)
