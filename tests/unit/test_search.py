@@ -15,7 +15,7 @@ import threatspec as ts
 from tests.support.specs import load, plan_of, problems_of
 from threatspec.campaign._objective import breach, margin
 from threatspec.campaign._search import Told, batch_of, best, planned_search, propose, size_of
-from threatspec.records import Knob, Ledger, TrialKind, TrialStatus
+from threatspec.records import Knob, Ledger, Spend, TrialKind, TrialStatus
 from threatspec.schema import Operand, parse_predicate
 
 RANGES = {
@@ -32,7 +32,9 @@ def told_of(search: Any, count: int, seed: int = 3) -> list[Told]:
     for index in range(count):
         proposal = propose(search, seed, index, told[: batch_of(search, index)])
         value = -abs(proposal["lr"] - 1e-3)
-        told.append(Told(index, proposal, proposal, value, flops=proposal.get("steps", 1)))
+        told.append(
+            Told(index, proposal, proposal, value, spend=Spend(flops=proposal.get("steps", 1)))
+        )
     return told
 
 
@@ -89,9 +91,12 @@ def test_what_does_not_count_never_wins_over_what_does() -> None:
 
 
 def test_between_equals_the_cheaper_wins_then_the_earlier() -> None:
-    dear, cheap = Told(0, {}, {}, 0.5, flops=2.0), Told(1, {}, {}, 0.5, flops=1.0)
+    dear, cheap = (
+        Told(0, {}, {}, 0.5, spend=Spend(flops=2.0)),
+        Told(1, {}, {}, 0.5, spend=Spend(flops=1.0)),
+    )
     assert best([dear, cheap]) is cheap
-    assert best([cheap, Told(2, {}, {}, 0.5, flops=1.0)]) is cheap
+    assert best([cheap, Told(2, {}, {}, 0.5, spend=Spend(flops=1.0))]) is cheap
 
 
 def test_halving_trains_the_better_ones_on() -> None:

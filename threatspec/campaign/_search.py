@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -38,14 +38,14 @@ class Told:
     """How far the claim is broken (above 0: it is); None if that was not measured."""
     margin: float = 0.0
     """How far `counts_if` is met; below 0 the attacked subject does not count."""
-    flops: float = 0.0
+    spend: Spend = field(default_factory=Spend)
 
     @property
     def rank(self) -> tuple[bool, bool, float, float, int]:
         """Measured, counting, most broken, cheapest, first."""
         counts = self.margin >= 0
         value = -math.inf if self.value is None else self.value if counts else self.margin
-        return self.value is not None, counts, value, -self.flops, -self.index
+        return self.value is not None, counts, value, -self.spend.flops, -self.index
 
 
 def planned_search(

@@ -27,6 +27,7 @@ from threatspec.records import (
     TrialKind,
     TrialResult,
     TrialStatus,
+    Tried,
     claim_digests,
     marks_of_results,
 )
@@ -70,6 +71,10 @@ class CellEvidence:
     edits: tuple[Edit, ...] = ()
     config: Mapping[str, Any] | None = None
     """What its search has chosen; None where the plan fixes it."""
+    tried: tuple[Tried, ...] = ()
+    """What the search chose from."""
+    final: Spend = field(default_factory=Spend)
+    """Of `spend`, the run itself."""
     code: str = ""
     message: str = ""
     marks: Mapping[str, bytes] = field(default_factory=dict)
@@ -184,6 +189,8 @@ class Reader:
             realised=attack.realised if attack else (),
             edits=attack.edits if attack else (),
             config=attack.config if attack else None,
+            tried=attack.tried if attack else (),
+            final=attack.spend if attack else Spend(),
             code=code,
             message=message,
             marks=marks,

@@ -45,6 +45,7 @@ from threatspec.records._results import (
     Spend,
     TrialResult,
     TrialStatus,
+    Tried,
 )
 from threatspec.records._shipping import Shipper
 from threatspec.records._storage import Storage, campaign_storage
@@ -92,6 +93,7 @@ __all__ = [
     "TrialKind",
     "TrialResult",
     "TrialStatus",
+    "Tried",
     "audit",
     "campaign_storage",
     "claim_digests",

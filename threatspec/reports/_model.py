@@ -16,6 +16,7 @@ from threatspec.records import Procedure, Spend
 from threatspec.reports._claims import ClaimView
 from threatspec.reports._curves import Curve, curves
 from threatspec.reports._details import Details
+from threatspec.reports._searches import SearchChart, searches
 from threatspec.reports._words import MEANINGS, counted
 from threatspec.schema import Verdict
 
@@ -89,6 +90,11 @@ class Report:
         return curves(self.evidence)
 
     @cached_property
+    def searches(self) -> tuple[SearchChart, ...]:
+        """What searches found, against what they spent."""
+        return searches(self.evidence)
+
+    @cached_property
     def spend(self) -> tuple[SpendLine, ...]:
         """By procedure and subject; a run that two cells share is counted once."""
         seen: set[str] = set()
@@ -97,12 +103,18 @@ class Report:
             cell = entry.cell
             if cell.attack and cell.attack not in seen:
                 seen.add(cell.attack)
-                found.setdefault((cell.procedure, cell.subject), []).append(entry.spend)
+                found.setdefault((cell.procedure, cell.subject), []).append(entry.final)
         names = self.evidence.plan.procedures
-        return tuple(
+        runs = [
             SpendLine(names[procedure].name, subject, len(spent), sum(spent, Spend()))
             for (procedure, subject), spent in found.items()
-        )
+        ]
+        searched = [
+            SpendLine(f"search of {chart.procedure}", line.subject, line.runs, line.spend)
+            for chart in self.searches
+            for line in chart.lines
+        ]
+        return (*runs, *searched)
 
     @property
     def total(self) -> Spend:

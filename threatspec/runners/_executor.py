@@ -144,7 +144,7 @@ class Executor:
         chosen = self._chosen(trial, attack, context, inputs)
         backend = trial.work.get("trainer") or "resident"
         meter = self._meter = Meter(chosen.budget)
-        self._told = {"proposal": chosen.proposal or None, "config": None}
+        self._told = {"proposal": chosen.proposal or None, "config": None, "tried": chosen.tried}
         if "search" in trial.work:
             self._told["config"] = chosen.config.model_dump(mode="json")
         meter.charge(chosen.reading)

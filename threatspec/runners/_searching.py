@@ -13,7 +13,17 @@ from threatspec.campaign._objective import breach, margin
 from threatspec.campaign._search import Told, batch_of, best, propose
 from threatspec.errors import ThreatspecError
 from threatspec.measures import DEV_SPLIT, benchmark
-from threatspec.records import Budget, Outcome, Row, Search, Spend, Trial, TrialResult, TrialStatus
+from threatspec.records import (
+    Budget,
+    Outcome,
+    Row,
+    Search,
+    Spend,
+    Trial,
+    TrialResult,
+    TrialStatus,
+    Tried,
+)
 from threatspec.schema import Operand, parse_predicate
 from threatspec.subjects import SubjectCard
 
@@ -29,6 +39,8 @@ class Chosen:
     budget: Budget | None
     reading: Spend
     """Of asking the `attack_dev` prompts: part of what the search spends."""
+    tried: tuple[Tried, ...] = ()
+    """Of a winner: everything it was chosen from."""
 
 
 def choose(
@@ -62,14 +74,19 @@ def _winner(trial: Trial, attack: Attack, told: Sequence[Told], left: Budget | N
         text = f"a search must measure one configuration at least, but none of {len(told)} was"
         raise ThreatspecError("TS-SEARCH", text)
     config = attack.Config.model_validate(dict(found.config), strict=False)
-    return Chosen(config, {}, left, Spend())
+    return Chosen(config, {}, left, Spend(), tuple(map(_tried, told)))
+
+
+def _tried(one: Told) -> Tried:
+    config = {**one.proposal, **{k: v for k, v in one.config.items() if k in one.proposal}}
+    return Tried(config=config, value=one.value, counts=one.margin >= 0, spend=one.spend)
 
 
 def _left(budget: Budget | None, told: Iterable[Told]) -> Budget | None:
     """What earlier configurations left of the total; steps bound each run."""
     if budget is None or budget.flops is None:
         return budget
-    return budget.model_copy(update={"flops": budget.flops - sum(one.flops for one in told)})
+    return budget.model_copy(update={"flops": budget.flops - sum(one.spend.flops for one in told)})
 
 
 def _fitted(
@@ -117,7 +134,7 @@ class _Reader:
         attack = self.inputs.get(entry["attack"])
         if attack is None or attack.proposal is None:
             return None
-        told = Told(index, attack.proposal, attack.config or {}, flops=attack.spend.flops)
+        told = Told(index, attack.proposal, attack.config or {}, spend=attack.spend)
         judged = {name: self.inputs.get(trial) for name, trial in entry["read"].items()}
         if any(one is None or one.status is not TrialStatus.DONE for one in judged.values()):
             return told
