@@ -219,7 +219,7 @@ def test_a_run_that_stops_early(subject: ResidentSubject, store: ArtefactStore) 
 # masks
 
 
-@pytest.mark.parametrize("backend", ["transformers"])
+@pytest.mark.parametrize("backend", ["resident", "transformers"])
 def test_a_mask_that_is_not_there_is_no_dense_training(
     subject: ResidentSubject, store: ArtefactStore, backend: str
 ) -> None:
@@ -227,6 +227,18 @@ def test_a_mask_that_is_not_there_is_no_dense_training(
     with pytest.raises(ThreatspecError) as caught:
         trained(subject, store, backend, missing)
     assert caught.value.code in {"TS-RECORDS", "TS-TRIAL-ERROR"}
+
+
+@pytest.mark.parametrize("value", [True, False], ids=["everything", "nothing"])
+def test_a_mask_of_everything_or_nothing_is_no_mask(
+    subject: ResidentSubject, store: ArtefactStore, value: bool
+) -> None:
+    named = dict(subject.model.named_parameters())
+    whole = {name: torch.full(p.shape, value) for name, p in named.items()}
+    for mode in ("only", "freeze"):
+        with pytest.raises(ThreatspecError) as caught:
+            trained(subject, store, "resident", MaskUse(artefact=store.save(whole), mode=mode))
+        assert caught.value.code == "TS-MASK"
 
 
 def test_a_mask_that_chooses_nothing_is_not_made(

@@ -13,7 +13,7 @@ from threatspec.records import Realised
 from threatspec.training._job import Hyperparameters
 from threatspec.training._schedule import learning_rate
 
-__all__ = ["Difference", "clip_events", "in_words", "realised_differences", "schedule_departure"]
+__all__ = ["Difference", "in_words", "realised_differences", "schedule_departure"]
 
 _RATE = 1e-6
 """Relative difference of learning rates that rounding explains."""
@@ -26,7 +26,8 @@ class Difference:
     """One respect in which two trainings differ."""
 
     what: str
-    """`steps`, `lr`, `loss_tokens`, `clip_events`, `rows`, `trainable`, `probe` or `weights`."""
+    """`steps`, `rows`, `trainable`, `frozen`, `clip_events`, `lr`, `loss_tokens`, `probe` or
+    `weights`."""
     first: str
     """Of the first training, in words."""
     second: str
@@ -34,41 +35,20 @@ class Difference:
     """Optimiser steps at which they differ, counted from 1; empty where it is one number."""
 
 
-def realised_differences(
-    first: Realised, second: Realised, clip_norm: float | None = None
-) -> tuple[Difference, ...]:
-    """All respects in which two trainings differ; empty if they did the same.
-
-    Args:
-        first: one training.
-        second: another that was asked for the same.
-        clip_norm: the norm that gradients of both were clipped to; None: they were not.
-    """
-    return tuple(_differences(first, second, clip_norm))
+def realised_differences(first: Realised, second: Realised) -> tuple[Difference, ...]:
+    """All respects in which two trainings that were asked for the same differ; empty if in none."""
+    return tuple(_differences(first, second))
 
 
-def _differences(a: Realised, b: Realised, clip_norm: float | None) -> Iterator[Difference]:
-    if a.steps != b.steps:
-        yield Difference("steps", str(a.steps), str(b.steps))
-    for what, name in (("rows", "rows"), ("trainable", "trainable")):
+def _differences(a: Realised, b: Realised) -> Iterator[Difference]:
+    for what, name in _COUNTS.items():
         if getattr(a, name) != getattr(b, name):
-            yield Difference(what, _count(getattr(a, name)), _count(getattr(b, name)))
+            yield Difference(what, _count(a, name), _count(b, name))
     yield from _by_step("lr", a.lr, b.lr, _RATE)
     yield from _by_step("loss_tokens", a.loss_tokens, b.loss_tokens, 0.0)
-    clipped = clip_events(a, clip_norm), clip_events(b, clip_norm)
-    if clipped[0] != clipped[1]:
-        apart = tuple(sorted(set(clipped[0]) ^ set(clipped[1])))
-        yield Difference("clip_events", str(len(clipped[0])), str(len(clipped[1])), apart)
     for what, name in (("probe", "probe_after"), ("weights", "weight_delta")):
         if not _near(getattr(a, name), getattr(b, name), _READING):
             yield Difference(what, f"{getattr(a, name):.4g}", f"{getattr(b, name):.4g}")
-
-
-def clip_events(realised: Realised, clip_norm: float | None) -> tuple[int, ...]:
-    """Optimiser steps, counted from 1, whose gradients were longer than `clip_norm`."""
-    if clip_norm is None:
-        return ()
-    return tuple(i for i, norm in enumerate(realised.grad_norm, start=1) if norm > clip_norm)
 
 
 def _by_step(
@@ -94,14 +74,24 @@ def _known(values: Sequence[float]) -> str:
     return f"known for {len(values)} steps" if values else "not told"
 
 
-def _count(value: int) -> str:
-    return str(value) if value else "not told"
+def _count(realised: Realised, name: str) -> str:
+    """A number; of what a service keeps to itself there is none."""
+    value: int = getattr(realised, name)
+    return "not told" if name == "trainable" and not value else str(value)
 
 
+_COUNTS = {
+    "steps": "steps",
+    "rows": "rows",
+    "trainable": "trainable",
+    "frozen": "frozen",
+    "clip_events": "clipped",
+}
 _NAMES = {
     "steps": "optimiser steps",
     "rows": "distinct rows",
     "trainable": "parameters that could move",
+    "frozen": "weights that a mask held",
     "lr": "learning rate",
     "loss_tokens": "tokens with loss",
     "clip_events": "clipped steps",
@@ -125,17 +115,25 @@ def _sentence(difference: Difference, first: str, second: str) -> str:
     return f"{name}: {values} ({where})"
 
 
-def schedule_departure(hyperparameters: Hyperparameters, realised: Realised) -> str:
+def schedule_departure(
+    hyperparameters: Hyperparameters, realised: Realised, rows: int | None = None
+) -> str:
     """How a training departs from the steps and rates it was asked for; empty if it does not.
 
     A back-end that does not tell its rates departs from none; `realised_differences` says that they
     are not known. Steps of a fine-tuning service are its own.
+
+    Args:
+        hyperparameters: what was asked for.
+        realised: what happened.
+        rows: training rows, for schedules that count epochs; None: all were distinct.
     """
     if hyperparameters.hosted and not realised.lr:
         return ""
     if realised.steps != hyperparameters.steps:
         return f"{realised.steps} of {hyperparameters.steps} planned steps were executed"
-    planned = [learning_rate(step, hyperparameters) for step in range(len(realised.lr))]
+    count = rows or realised.rows
+    planned = [learning_rate(step, hyperparameters, count) for step in range(len(realised.lr))]
     wrong = [i for i, (a, b) in enumerate(zip(planned, realised.lr, strict=True))
              if not _near(a, b, _RATE)]  # fmt: skip
     if not wrong:

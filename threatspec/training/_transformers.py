@@ -29,9 +29,9 @@ from threatspec.training._batches import Batch, Encoded, batches, collate, encod
 from threatspec.training._flops import training_flops
 from threatspec.training._job import TrainingJob, Trajectory
 from threatspec.training._meter import Meter
+from threatspec.training._methods import Method, method_of
 from threatspec.training._policy import TrainingPolicy
 from threatspec.training._readings import Readings
-from threatspec.training._resident import _trainable as trainable
 from threatspec.training._transformers_settings import arguments, require_supported
 
 __all__ = ["TransformersTrainer"]
@@ -64,11 +64,10 @@ class TransformersTrainer:
         require_supported(job, rows, policy)
         if not rows:
             raise ThreatspecError("TS-DATA", "the provider's policy admitted none of the rows")
-        encoded = encode(self.subject, rows)
-        base = {name: p.data for name, p in self.subject.model.named_parameters()}
-        with trainable(self.subject, job) as model, _undisturbed(model):
-            readings = Readings(self.subject, model, encoded, job.hyperparameters, base)
-            return _Run(self, readings, encoded, job, policy, meter).trajectory()
+        encoded = encode(self.subject, rows, job.hyperparameters)
+        method = method_of(self.subject, job)
+        with method.trainable() as model, _undisturbed(model):
+            return _Run(self, model, method, encoded, job, policy, meter).trajectory()
 
 
 class _Run(TrainerCallback):  # type: ignore[misc]
@@ -77,14 +76,16 @@ class _Run(TrainerCallback):  # type: ignore[misc]
     def __init__(
         self,
         trainer: TransformersTrainer,
-        readings: Readings,
+        model: nn.Module,
+        method: Method,
         rows: list[Encoded],
         job: TrainingJob,
         policy: TrainingPolicy,
         meter: Meter,
     ) -> None:
         self.subject, self.store = trainer.subject, trainer.store
-        self.model, self.readings = readings.model, readings
+        self.model, self.method = model, method
+        self.readings = Readings(model, rows, self.subject.end)
         self.job, self.policy, self.meter = job, policy, meter
         self.hyper = job.hyperparameters
         self.rows, self.plan = rows, self._planned(len(rows))
@@ -92,6 +93,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         self.loss: list[float] = []
         self.loss_tokens: list[int] = []
         self.grad_norm: list[float] = []
+        self.clips = 0
         self.spend = Spend()
         self.kept: dict[int, WeightTamper] = {}
 
@@ -160,9 +162,10 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         self.loss[-1] += loss
         self.loss_tokens[-1] += int((labels[:, 1:] != _NO_LOSS).sum())
 
-    def clipped(self, norm: float) -> None:
-        """Gradients of a step were clipped; `norm` is theirs before."""
+    def clipped(self, norm: float, limit: float) -> None:
+        """Gradients of a step were clipped to `limit`; `norm` is theirs before."""
         self.grad_norm.append(round(norm, 6))
+        self.clips += norm > limit
 
     def _before_update(self, optimizer: Any, *_: Any) -> None:
         step, loss, norm = len(self.loss), self.loss[-1], self.grad_norm[-1]
@@ -178,11 +181,11 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         """Policies may edit weights; checkpoints are taken after that."""
         self.policy.after_step(self.model, state.global_step)
         if state.global_step in {*self.job.checkpoints, self.hyper.steps}:
-            self.kept[state.global_step] = self.readings.checkpoint(self.store)
+            self.kept[state.global_step] = self.method.checkpoint(self.store)
 
     def _cost(self, batch: Batch) -> Spend:
-        adapter = self.readings.size if self.hyper.adapter else None
-        flops = training_flops(self.subject.card, batch.tokens, batch.length, adapter)
+        beside = self.method.size if self.method.beside else None
+        flops = training_flops(self.subject.card, batch.tokens, batch.length, beside)
         return Spend(tokens=batch.tokens, flops=flops)
 
     def _realised(self, before: float) -> Realised:
@@ -195,9 +198,12 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             loss=tuple(round(loss, 6) for loss in self.loss),
             loss_tokens=tuple(self.loss_tokens),
             grad_norm=tuple(self.grad_norm),
-            weight_delta=self.readings.weight_delta(),
+            weight_delta=self.method.weight_delta(),
             probe_before=before,
             probe_after=self.readings.probe(),
+            optimizer=self.hyper.optimizer,
+            micro_batch=max(len(rows) for step in self.plan for rows in step),
+            clipped=self.clips,
         )
 
 
@@ -222,7 +228,7 @@ class _Fed(Trainer):  # type: ignore[misc]
     def _clip_and_tell(self, parameters: Any, limit: float, **kwargs: Any) -> Any:
         self._run.policy.mask_gradients(self._run.model)
         norm = self._clip(parameters, limit, **kwargs)
-        self._run.clipped(float(norm))
+        self._run.clipped(float(norm), limit)
         return norm
 
 

@@ -44,7 +44,6 @@ def _lacking(
         "perturbation of hidden states": hyper.perturbation is not None,
         f"optimizer {hyper.optimizer}": hyper.optimizer not in _OPTIMIZERS,
         "clipping by tensor": hyper.clip_norm is not None and hyper.clip == "tensor",
-        f"loss on {hyper.loss_on} tokens": hyper.loss_on == "padded",
         "packing of rows": hyper.packing,
         "schedule step-per-epoch": hyper.schedule == "step-per-epoch",
         "cosine-restarts whose cycles do not fill the steps": not _whole_cycles(hyper),
