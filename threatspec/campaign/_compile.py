@@ -311,8 +311,8 @@ class _Compiler:
         found = {ref: card.digest for ref, card in self.found.cards.items()}
         for name, measure in self.spec.measures.items():
             found[measure.benchmark] = self.found.benchmarks[name].digest
-        attacks = {p.attack for listed in self.procedures.values() for _, p in listed}
-        found |= code_digests(attacks, {m.judge.use for m in self.spec.measures.values()})
+        made = [procedure for listed in self.procedures.values() for _, procedure in listed]
+        found |= code_digests(made, {m.judge.use for m in self.spec.measures.values()})
         return dict(sorted(found.items()))
 
 

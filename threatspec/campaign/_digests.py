@@ -11,12 +11,20 @@ from typing import Any
 
 import threatspec
 from threatspec.attacks import ATTACKS
+from threatspec.attacks.recipes import RECIPES
 from threatspec.errors import ThreatspecError
 from threatspec.measures import JUDGES
-from threatspec.records import Plan
+from threatspec.records import Plan, Procedure
 from threatspec.registry import Origin, Registry
 
-__all__ = ["PROGRAM", "check_code", "code_digests", "component_digest", "source_digest"]
+__all__ = [
+    "PROGRAM",
+    "check_code",
+    "code_digests",
+    "component_digest",
+    "recipes_of",
+    "source_digest",
+]
 
 PROGRAM = ("attacks", "campaign", "measures", "records", "runners", "subjects", "training")
 """Rooms whose source a campaign's rows depend on."""
@@ -83,9 +91,12 @@ def _sources(module: str) -> list[tuple[str, Path]]:
     return [(other.relative_to(path.parent).as_posix(), other) for other in own]
 
 
-def code_digests(attacks: Iterable[str], judges: Iterable[str]) -> dict[str, str]:
+def code_digests(procedures: Iterable[Procedure], judges: Iterable[str]) -> dict[str, str]:
     """Digests of the program and of the plug-ins among what is used, as a plan names them."""
-    used: list[tuple[Registry[Any], str]] = [(ATTACKS, name) for name in attacks]
+    used: list[tuple[Registry[Any], str]] = []
+    for procedure in procedures:
+        used.append((ATTACKS, procedure.attack))
+        used += [(RECIPES, name) for name in recipes_of(procedure)]
     used += [(JUDGES, name) for name in judges]
     plugins = {
         f"{registry.noun} {name}": component_digest(registry, name)
@@ -95,11 +106,20 @@ def code_digests(attacks: Iterable[str], judges: Iterable[str]) -> dict[str, str
     return {"threatspec": source_digest(*PROGRAM), **plugins}
 
 
+def recipes_of(procedure: Procedure) -> list[str]:
+    """Data recipes that a procedure names, searched ones too."""
+    given = [procedure.config.get("recipe")]
+    if procedure.search and "recipe" in procedure.search.space:
+        given += procedure.search.space["recipe"].choices
+    names = (one["use"] if isinstance(one, dict) else one for one in given if one is not None)
+    return sorted(set(names))
+
+
 def check_code(plan: Plan) -> None:
     """Raises ThreatspecError TS-CODE-CHANGED if this program did not write `plan`."""
-    attacks = {procedure.attack for procedure in plan.procedures.values()}
     judges = {measure.judge["use"] for measure in plan.measures.values()}
-    if any(plan.digests.get(k) != v for k, v in code_digests(attacks, judges).items()):
+    used = code_digests(plan.procedures.values(), judges)
+    if any(plan.digests.get(k) != v for k, v in used.items()):
         raise ThreatspecError(
             "TS-CODE-CHANGED",
             "an unfinished campaign must be resumed by the program that planned it, but the source "

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from threatspec.attacks import ATTACKS
-from threatspec.campaign._digests import component_digest, source_digest
+from threatspec.attacks.recipes import RECIPES
+from threatspec.campaign._digests import component_digest, recipes_of, source_digest
 from threatspec.campaign._resolution import Resolution
 from threatspec.measures import JUDGES
 from threatspec.records import Budget, Execution, Procedure, Stream, Trial, TrialKind
@@ -69,7 +70,8 @@ class TrialBook:
         shared = ("attacks.base", "attacks._finetune", "attacks._surgery", "attacks._rows",
                   "attacks.recipes", "training", "subjects")  # fmt: skip
         trainer = [component_digest(TRAINERS, procedure.trainer)] if procedure.trainer else []
-        return [*rows, own, *trainer, source_digest(*shared)]
+        recipes = [component_digest(RECIPES, name) for name in recipes_of(procedure)]
+        return [*rows, own, *trainer, *recipes, source_digest(*shared)]
 
     def _searched_by(self, search: dict[str, Any] | None) -> list[str]:
         return [source_digest("campaign._search", "runners._searching")] if search else []
