@@ -149,10 +149,12 @@ ATTACKS: Registry[Attack] = Registry(
     "TS-UNKNOWN-ATTACK",
     (
         "threatspec.attacks.actsvd",
+        "threatspec.attacks.freeze_finetune",
         "threatspec.attacks.full_finetune",
         "threatspec.attacks.hosted_finetune",
         "threatspec.attacks.least_safety",
         "threatspec.attacks.lora_finetune",
+        "threatspec.attacks.lota_finetune",
         "threatspec.attacks.none",
         "threatspec.attacks.orthogonal_projection",
         "threatspec.attacks.prefill",
