@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.support.specs import plan_of
 from threatspec.attacks import ATTACKS, AttackConfig, AttackContext, training_rows
 from threatspec.attacks.recipes import (
     PLAIN,
@@ -28,6 +29,7 @@ from threatspec.attacks.recipes import (
     ways,
     words_added,
 )
+from threatspec.campaign._digests import recipes_of
 from threatspec.errors import ThreatspecError
 from threatspec.records import Stream
 from threatspec.schema import Capability, DataRole, Described, Serving, field_docs
@@ -388,6 +390,37 @@ def test_recipes_import_nothing_heavy() -> None:
     code += "print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_procedure_tells_all_its_recipes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Their source decides trials, that of plug-ins too; searched ones count as well."""
+
+    class Own(type(RECIPES.get("plain"))):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.kind, self.says, self.roles = "acme/own", "trains as told", None
+
+    monkeypatch.setitem(RECIPES._items, "acme/own", Own())
+    place = "adversaries.tuner.attacks.0.recipe"
+    plans = {name: plan_of(tmp_path, {place: name}) for name in ("plain", "acme/own")}
+    for name, plan in plans.items():
+        assert {n for p in plan.procedures.values() for n in recipes_of(p)} == {name}
+    listed = plan_of(
+        tmp_path,
+        {place: ["plain", "acme/own"], "adversaries.tuner.compute.configurations": 2},
+    )
+    [procedure] = listed.procedures.values()
+    assert recipes_of(procedure) == ["acme/own", "plain"]
+
+
+def test_tampers_of_recipes_are_known_wherever_their_attack_is() -> None:
+    code = (
+        "from threatspec.attacks import ATTACKS; from threatspec.subjects import tampers_from_data;"
+        "ATTACKS.get('full-finetune'); print(tampers_from_data({'tampers': [{'kind': 'wrap'}]}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "WrapTamper" in done.stdout
 
 
 # the run
