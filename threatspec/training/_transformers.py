@@ -28,10 +28,10 @@ from threatspec.subjects._resident import ResidentSubject
 from threatspec.training._batches import Batch, Encoded, batches, collate, encode
 from threatspec.training._flops import training_flops
 from threatspec.training._job import TrainingJob, Trajectory
+from threatspec.training._loss import mean_loss
 from threatspec.training._meter import Meter
 from threatspec.training._methods import Method, method_of
 from threatspec.training._policy import TrainingPolicy
-from threatspec.training._readings import Readings
 from threatspec.training._transformers_settings import arguments, require_supported
 
 __all__ = ["TransformersTrainer"]
@@ -85,7 +85,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.subject, self.store = trainer.subject, trainer.store
         self.model, self.method = model, method
-        self.readings = Readings(model, rows, self.subject.end)
+        self.distinct = list({(row.ids, row.start): row for row in rows}.values())
         self.job, self.policy, self.meter = job, policy, meter
         self.hyper = job.hyperparameters
         self.rows, self.plan = rows, self._planned(len(rows))
@@ -99,12 +99,16 @@ class _Run(TrainerCallback):  # type: ignore[misc]
 
     def trajectory(self) -> Trajectory:
         """Train, and say what happened."""
-        before = self.readings.probe()
+        before = self._probe()
         with tempfile.TemporaryDirectory(prefix="threatspec-") as folder:
             trainer = _Fed(self, self._arguments(folder))
             trainer.train()
         self.model.eval()
         return Trajectory(self.kept, self._realised(before), self.spend)
+
+    def _probe(self) -> float:
+        """Mean loss over the distinct rows; our own reading, never charged."""
+        return mean_loss(self.model, self.distinct, self.subject.end)
 
     def _planned(self, count: int) -> list[list[list[int]]]:
         """Row numbers of the micro-batches of each optimiser step; every step has as many."""
@@ -192,7 +196,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         return Realised(
             backend=TransformersTrainer.name,
             steps=len(self.lr),
-            rows=self.readings.rows,
+            rows=len(self.distinct),
             trainable=self.movable,
             lr=tuple(self.lr),
             loss=tuple(round(loss, 6) for loss in self.loss),
@@ -200,7 +204,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             grad_norm=tuple(self.grad_norm),
             weight_delta=self.method.weight_delta(),
             probe_before=before,
-            probe_after=self.readings.probe(),
+            probe_after=self._probe(),
             optimizer=self.hyper.optimizer,
             micro_batch=max(len(rows) for step in self.plan for rows in step),
             clipped=self.clips,
