@@ -11,7 +11,7 @@ from threatspec.records import ArtefactStore, Edit
 from threatspec.subjects import WeightTamper
 from threatspec.subjects._resident import ResidentSubject
 from threatspec.training._asks import Edited
-from threatspec.training.regions._layers import Matrix
+from threatspec.training.regions._layers import Matrix, matrices_of
 
 __all__ = ["Changes", "scores_of"]
 
@@ -28,6 +28,11 @@ class Changes:
         self.subject, self.store = subject, store
         self._own = dict(subject.model.named_parameters())
         self.copies: dict[str, torch.Tensor] = {}
+
+    @property
+    def _candidates(self) -> set[str]:
+        """What could have been written to: all matrices, and what else was."""
+        return {*self.copies, *(m.name for m in matrices_of(self.subject.model))}
 
     def parameter(self, name: str) -> torch.Tensor:
         """A copy of a parameter, made once."""
@@ -59,7 +64,7 @@ class Changes:
         edit = Edit(
             method=method,
             changed=sum(changed.values()),
-            total=sum(tensor.numel() for tensor in self.copies.values()),
+            total=sum(self._own[name].numel() for name in self._candidates),
             parameters=self.subject.card.parameters,
             weight_delta=float(f"{squares**0.5:.6g}"),
             rank=rank,
@@ -70,7 +75,7 @@ class Changes:
     def _require_some(self, method: str, kept: Mapping[str, torch.Tensor]) -> None:
         if not kept:
             text = "must change something, but nothing was chosen; a larger share or a floor may do"
-        elif not any(bool(tensor.any()) for tensor in self.copies.values()):
+        elif kept.keys() == self._candidates and not any(map(torch.any, kept.values())):
             text = "must leave something, but everything was chosen; a smaller share may do"
         else:
             return
