@@ -78,8 +78,8 @@ def main() -> None:
         found = _run(name)
         scored = ROWS * (2 if "both" in over else len(over))
         total = found["score"] + found["edit"]
-        print(f"{name:22} {scored:4}  {found['score']:7.1f}  {found['edit']:6.1f}  {total:7.1f}  {found['cpu']:6.1f}"
-              f"  {found['peak']:8.0f}  {found['changed']}", flush=True)  # fmt: skip
+        print(f"{name:22} {scored:4}  {found['score']:7.1f}  {found['edit']:6.1f}  {total:7.1f}"
+              f"  {found['cpu']:6.1f}  {found['peak']:8.0f}  {found['changed']}", flush=True)  # fmt: skip
     print(f"{found['tokens']:.0f} tokens a row, {THREADS} threads")
 
 
