@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from threatspec.errors import ThreatspecError
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from threatspec.subjects._resident import ResidentSubject
 
 __all__ = ["wrapped"]
+
+_EMBEDDED = frozenset({"PROMPT_TUNING", "P_TUNING"})
+"""Adapters that write embeddings before the row."""
 
 
 @contextmanager
@@ -36,10 +41,16 @@ def wrapped(subject: ResidentSubject, settings: dict[str, Any]) -> Iterator[Any]
     with _restored(base):
         config = _config(base, settings)
         try:
-            model = get_peft_model(base, config)
-        except (ValueError, KeyError) as error:
+            with warnings.catch_warnings():
+                # both are of no consequence, as tests show
+                warnings.filterwarnings("ignore", message="Unsupported layer type")
+                warnings.filterwarnings("ignore", message="The following .*_pattern keys did")
+                model = get_peft_model(base, config)
+        except (ValueError, KeyError, TypeError) as error:
             text = f"targets must name layers of {subject.card.ref} that the adapter can work on"
             raise ThreatspecError("TS-TARGETS", f"{text}: {error}") from error
+        if settings["peft_type"] in _EMBEDDED:
+            _keep_positions(model, config.num_virtual_tokens)
         subject.model = model
         try:
             yield model
@@ -75,19 +86,49 @@ def _stores_inputs_first(model: nn.Module) -> bool:
     return any(type(module).__name__ == "Conv1D" for module in model.modules())
 
 
+def _keep_positions(model: Any, tokens: int) -> None:
+    """While replies are written, positions are those after the virtual tokens.
+
+    peft drops position ids here, and padding on the left would move a prompt away from the virtual
+    tokens: replies would depend on what else is in the batch.
+    """
+    bare, whole = (
+        model.base_model_prepare_inputs_for_generation,
+        model.prepare_inputs_for_generation,
+    )
+    seen: list[torch.Tensor | None] = []
+
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        found = bare(*args, **kwargs)
+        seen.append(found.pop("position_ids", None))
+        return found
+
+    def shifted(*args: Any, **kwargs: Any) -> Any:
+        found, places = whole(*args, **kwargs), seen.pop()
+        if places is None:
+            return found
+        places = places + tokens
+        if found.get("inputs_embeds") is not None:
+            first = torch.arange(tokens, device=places.device).expand(len(places), -1)
+            places = torch.cat([first, places], dim=1)
+        return {**found, "position_ids": places}
+
+    model.base_model_prepare_inputs_for_generation = plain
+    model.prepare_inputs_for_generation = shifted
+
+
 @contextmanager
 def _restored(model: nn.Module) -> Iterator[None]:
     """Whatever is done to the tree of modules is undone; tensors are not touched."""
-    modules = [(module, dict(module._modules)) for module in model.modules()]
+    modules = [(m, dict(vars(m)), dict(m._modules)) for m in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    own = dict(vars(model))
     try:
         yield
     finally:
-        for name in set(vars(model)) - set(own):
-            del vars(model)[name]
-        vars(model).update(own)
-        for module, children in modules:
+        for module, own, children in modules:
+            for name in set(vars(module)) - set(own):
+                del vars(module)[name]
+            vars(module).update(own)
             module._modules.clear()
             module._modules.update(children)
         for parameter, flag in wanted:

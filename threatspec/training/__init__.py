@@ -1,5 +1,6 @@
 """Training: jobs, back-ends, policies, meters. Attacks and safeguards ask; back-ends train."""
 
+from threatspec.training._adapters import ADAPTERS, AdapterMethod
 from threatspec.training._asks import Edited, EditRequest, Mask, MaskRequest, ScoreRequest
 from threatspec.training._flops import forward_flops, training_flops
 from threatspec.training._job import (
@@ -14,12 +15,14 @@ from threatspec.training._job import (
 )
 from threatspec.training._meter import BudgetExceeded, Meter
 from threatspec.training._policy import TrainingPolicy
-from threatspec.training._schedule import learning_rate
+from threatspec.training._schedule import learning_rate, steps_per_epoch
 from threatspec.training._trainers import TRAINERS, Backend
 
 __all__ = [
+    "ADAPTERS",
     "TRAINERS",
     "Adapter",
+    "AdapterMethod",
     "Backend",
     "BudgetExceeded",
     "EditRequest",
@@ -38,5 +41,6 @@ __all__ = [
     "Trajectory",
     "forward_flops",
     "learning_rate",
+    "steps_per_epoch",
     "training_flops",
 ]
