@@ -35,12 +35,15 @@ from threatspec.training._resident import ResidentTrainer
 ROOM = Path(threatspec.attacks.__file__).parent
 KINDS = ATTACKS.names()
 MINIMAL: dict[str, dict[str, Any]] = {
+    "adapter-finetune": {"lr": 1e-3, "steps": 3},
+    "freeze-finetune": {"lr": 1e-3, "steps": 3},
     "full-finetune": {"lr": 1e-4, "steps": 3},
     "lora-finetune": {"lr": 1e-3, "steps": 3},
-    "none": {},
+    "lota-finetune": {"lr": 1e-3, "steps": 3},
+    "perturbation": {"lr": 1e-3, "steps": 3},
     "prefill": {"k": 2},
 }
-"""The knobs that have no default."""
+"""The knobs that have no default, where there are any."""
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def test_an_attack_has_all_its_parts(kind: str) -> None:
     assert all(need and need <= set(Capability) for need in attack.needs)
     assert issubclass(attack.Config, AttackConfig)
     assert not attack.uses_rows or Stream.DATA_SUBSET in attack.streams
-    assert attack.Config(**MINIMAL[kind])
+    assert attack.Config(**MINIMAL.get(kind, {}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -109,7 +112,7 @@ def test_every_knob_says_what_it_is(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_knob_that_an_attack_does_not_have_is_refused(kind: str) -> None:
     with pytest.raises(ValidationError, match="extra_forbidden"):
-        ATTACKS.get(kind).Config(**MINIMAL[kind], learning_rate=1e-4)
+        ATTACKS.get(kind).Config(**MINIMAL.get(kind, {}), learning_rate=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -130,22 +133,28 @@ def test_a_knob_that_an_attack_does_not_have_is_refused(kind: str) -> None:
 )
 def test_a_knob_outside_its_range_is_refused(kind: str, knobs: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        ATTACKS.get(kind).Config(**{**MINIMAL[kind], **knobs})
+        ATTACKS.get(kind).Config(**{**MINIMAL.get(kind, {}), **knobs})
 
 
 # access
 
+BY_ROWS = {"adapter-finetune", "full-finetune", "lora-finetune"} & set(KINDS)
+"""Training whose knobs a provider may let its customers set."""
+SERVED = {"hosted-finetune", "none", "prefill"}
+WEIGHTS = set(KINDS) - BY_ROWS - SERVED
+"""What nobody but the holder of the weights can do."""
 ADMITTED = {
     "chat-api": {"none"},
     "completion-api": {"none", "prefill"},
-    "finetuning-api": {"none", "full-finetune", "lora-finetune"},
-    "open-weights": {"none", "full-finetune", "lora-finetune", "prefill"},
+    "finetuning-api": {"none", "hosted-finetune"} | BY_ROWS,
+    "open-weights": set(KINDS),
     "data-supplier": {"none"},
 }
 
 
 def admitted(folder: Path, access: str | list[str], kind: str) -> bool:
-    adversary = {**TUNER, "access": access, "attacks": [kind]}
+    data = {**TUNER["data"], "benign": {"n": 10, "from": "specimen/benign#attack_train"}}
+    adversary = {**TUNER, "access": access, "attacks": [kind], "data": data, "compute": {}}
     try:
         check_spec(load(folder, {"adversaries.tuner": adversary}))
     except SpecErrors as errors:
@@ -171,12 +180,12 @@ def test_an_attack_is_admitted_by_the_presets_that_have_what_it_needs(
     [
         (["prefill"], {"none", "prefill"}),
         (["weights_read"], {"none", "prefill"}),
-        (["weights_write"], {"none", "full-finetune", "lora-finetune"}),
-        (["finetune_data"], {"none"}),
+        (["weights_write"], {"none"} | BY_ROWS | WEIGHTS),
+        (["finetune_data"], {"none", "hosted-finetune"}),
         (["finetune_hyperparameters"], {"none"}),
         (
             ["finetune_data", "finetune_hyperparameters"],
-            {"none", "full-finetune", "lora-finetune"},
+            {"none", "hosted-finetune"} | BY_ROWS,
         ),
     ],
 )
@@ -385,7 +394,7 @@ def test_the_predicted_cost_is_near_what_the_meter_charges(
     shallow: ResidentSubject, tmp_path: Path, kind: str, source: str
 ) -> None:
     attack = ATTACKS.get(kind)
-    config = attack.Config(**MINIMAL[kind])
+    config = attack.Config(**MINIMAL.get(kind, {}))
     rows = training_rows(f"{source}#attack_train", Path())[:10]
     words = max(len(f"{row.prompt} {row.answer}".split()) for row in rows)
     predicted = attack.cost(shallow.card, config, DataCard(rows=10, words=words))

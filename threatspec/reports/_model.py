@@ -13,6 +13,7 @@ from functools import cached_property
 
 from threatspec.claims import CampaignVerdict, Evidence
 from threatspec.records import Procedure, Spend
+from threatspec.reports._backends import Replay, replays
 from threatspec.reports._claims import ClaimView
 from threatspec.reports._curves import Curve, curves
 from threatspec.reports._details import Details
@@ -88,6 +89,11 @@ class Report:
     def curves(self) -> tuple[Curve, ...]:
         """Loss curves of training procedures."""
         return curves(self.evidence)
+
+    @cached_property
+    def replays(self) -> tuple[Replay, ...]:
+        """What two back-ends did with one configuration."""
+        return replays(self.evidence)
 
     @cached_property
     def searches(self) -> tuple[SearchChart, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from threatspec.errors import ThreatspecError
 from threatspec.records import ArtefactStore, Edit, Realised
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.training import (
@@ -16,6 +17,7 @@ from threatspec.training import (
     TrainingPolicy,
     Trajectory,
 )
+from threatspec.training._replay import schedule_departure
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -75,6 +77,11 @@ class Asks:
         with self.watch.phase("train"):
             [trajectory] = trainer.train([job], self.policy, self.meter)
         self.realised.append(trajectory.realised)
+        rows = len(self.policy.mix(self.policy.admit(job.rows)))
+        whole = trajectory.realised.steps == job.hyperparameters.steps  # else it is not alive
+        fault = schedule_departure(job.hyperparameters, trajectory.realised, rows)
+        if whole and fault:
+            raise ThreatspecError("TS-TRIAL-ERROR", fault)
         return trajectory
 
     def _mask(self, request: MaskRequest) -> Mask:

@@ -10,7 +10,7 @@ import pytest
 
 from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard, Surface, training_rows
 from threatspec.records import Budget, Spend, Stream, TrialResult, TrialStatus
-from threatspec.schema import Capability
+from threatspec.schema import Capability, DataRole
 from threatspec.subjects import (
     DataPoison,
     Offer,
@@ -49,7 +49,9 @@ class AttackConformance:
     subject: ClassVar[str] = "specimen:shallow"
     """What is attacked; it must offer what the attack needs."""
     source: ClassVar[str] = "specimen/restricted#attack_train"
-    """Where rows come from, for attacks that train on rows."""
+    """Where rows come from, for attacks that read rows."""
+    benign: ClassVar[str] = "specimen/benign#attack_train"
+    """Where benign rows come from, for attacks that tell them apart."""
     rows: ClassVar[int] = 4
     """How many of them."""
     idle: ClassVar[frozenset[Stream]] = frozenset()
@@ -172,11 +174,20 @@ class AttackConformance:
         return self.attack.cost(bench.card, self.config, self._data())
 
     def _data(self) -> DataCard | None:
-        if not self.attack.uses_rows:
+        data = self._sources()
+        if not data:
             return None
-        rows = training_rows(self.source, Path())
+        rows = [row for one in data.values() for row in training_rows(one["source"], Path())]
         words = max(len(f"{row.prompt} {row.answer}".split()) for row in rows)
-        return DataCard(rows=self.rows, words=words)
+        return DataCard(rows=sum(one["n"] for one in data.values()), words=words)
+
+    def _sources(self) -> dict[str, dict[str, Any]]:
+        """What the adversary's data are, by role: those that the attack reads."""
+        roles = self.attack.roles(self.config)
+        if roles is None:
+            roles = (DataRole.HARMFUL,) if self.attack.uses_rows else ()
+        known = {DataRole.HARMFUL: self.source, DataRole.BENIGN: self.benign}
+        return {role.value: {"source": known[role], "n": self.rows} for role in roles}
 
     def _seeds(self, seed: int) -> dict[Stream, int]:
         return dict.fromkeys(self.attack.streams, seed)
@@ -185,10 +196,8 @@ class AttackConformance:
         self, bench: Bench, seeds: int | dict[Stream, int], budget: Budget | None = None
     ) -> TrialResult:
         given = self._seeds(seeds) if isinstance(seeds, int) else seeds
-        source = {"source": self.source, "n": self.rows}
-        data = {"harmful": source} if self.attack.uses_rows else {}
         config = self.config.model_dump(mode="json")
-        return bench.attack(self.kind, config, data, given, budget)
+        return bench.attack(self.kind, config, self._sources(), given, budget)
 
     def _run(self, bench: Bench, seeds: int | dict[Stream, int]) -> TrialResult:
         result = self._result(bench, seeds)

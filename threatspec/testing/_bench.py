@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from threatspec.attacks import ATTACKS
 from threatspec.records import ArtefactStore, Budget, Execution, Stream, Trial, TrialKind
 from threatspec.runners._executor import Executor
 from threatspec.subjects import SubjectCard, Tamper, describe
@@ -32,7 +33,8 @@ class Bench:
     @property
     def subject(self) -> ResidentSubject:
         """The very subject that trials run on."""
-        return self._executor.subject(self.card.ref)
+        subject: ResidentSubject = self._executor.subject(self.card.ref)
+        return subject
 
     def attack(
         self,
@@ -42,14 +44,30 @@ class Bench:
         seeds: dict[Stream, int],
         budget: Budget | None,
     ) -> TrialResult:
-        """One attack trial."""
+        """One attack trial, after those of the scores that it reads."""
         named = {stream.value: seed for stream, seed in seeds.items()}
         work = {"attack": kind, "config": config, "data": data, "seeds": named}
+        scores = self._scores(kind, config, data)
         trial = Trial(
-            id="conformance", kind=TrialKind.ATTACK, subject=self.card.ref, needs=(), work=work,
-            budget=budget,
+            id="conformance", kind=TrialKind.ATTACK, subject=self.card.ref, needs=tuple(scores),
+            work=work, budget=budget,
         )  # fmt: skip
-        return self._executor.run(trial, {})
+        return self._executor.run(trial, scores)
+
+    def _scores(
+        self, kind: str, config: dict[str, Any], data: dict[str, Any]
+    ) -> dict[str, TrialResult]:
+        attack = ATTACKS.get(kind)
+        found = {}
+        asked = attack.scores(attack.Config.model_validate(config, strict=False))
+        for number, request in enumerate(asked):
+            name = f"score-{number}"
+            trial = Trial(
+                id=name, kind=TrialKind.SCORE, subject=self.card.ref, needs=(),
+                work={"score": request.model_dump(mode="json"), "data": data},
+            )  # fmt: skip
+            found[name] = self._executor.run(trial, {})
+        return found
 
     def train(self, job: TrainingJob) -> Trajectory:
         """One training run without a budget."""

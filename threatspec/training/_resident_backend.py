@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from threatspec.errors import ThreatspecError
 from threatspec.training._trainers import TRAINERS, Backend
 
 if TYPE_CHECKING:
@@ -20,9 +21,13 @@ class ResidentBackend(Backend):
     says = "the program's own loop on the loaded subject, in float32"
 
     def on(self, subject: Any, store: ArtefactStore) -> Trainer:
-        """A `ResidentTrainer`."""
+        """A `ResidentTrainer`. Raises ThreatspecError TS-ENDPOINT for a subject elsewhere."""
+        from threatspec.subjects._endpoint import EndpointSubject
         from threatspec.training._resident import ResidentTrainer
 
+        if isinstance(subject, EndpointSubject):
+            text = f"{subject.card.ref} is not here to be trained; its provider's trainer is "
+            raise ThreatspecError("TS-ENDPOINT", f"{text}`hosted`")
         return ResidentTrainer(subject, store)
 
 
