@@ -29,16 +29,16 @@ def largest(
     """
     edge, left = _edge(names, values, count, free)
     for name in names:
-        keys = _keys(values(name))
-        taken = keys > edge
-        equal = keys == edge
-        if name in free:
-            taken &= free[name]
-            equal &= free[name]
-        first = equal.nonzero().flatten()[:left]
-        left -= len(first)
-        taken[first] = True
-        yield name, taken
+        pieces = []
+        for keys, able in _pieces(values(name), free.get(name)):
+            taken, equal = keys > edge, keys == edge
+            if able is not None:
+                taken, equal = taken & able, equal & able
+            first = equal.nonzero().flatten()[:left]
+            taken[first] = True
+            left -= len(first)
+            pieces.append(taken)
+        yield name, torch.cat(pieces)
 
 
 def _edge(
@@ -60,12 +60,17 @@ def _each(
 ) -> Iterator[torch.Tensor]:
     """Keys of what may be taken, in pieces."""
     for name in names:
-        found = values(name)
-        for start in range(0, len(found), _CHUNK):
-            piece = found[start : start + _CHUNK]
-            if name in free:
-                piece = piece[free[name][start : start + _CHUNK]]
-            yield _keys(piece)
+        for keys, able in _pieces(values(name), free.get(name)):
+            yield keys if able is None else keys[able]
+
+
+def _pieces(
+    values: torch.Tensor, free: torch.Tensor | None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Keys, and where they may be taken: keys are larger than what they are of."""
+    for start in range(0, len(values), _CHUNK):
+        piece = slice(start, start + _CHUNK)
+        yield _keys(values[piece]), None if free is None else free[piece]
 
 
 def _counted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,8 +30,8 @@ def merge(
     Raises ThreatspecError TS-SCORES if an artefact is of other weights.
     """
     vectors = [task_vector(base, store.load(artefact)) for artefact in artefacts]
-    merged = combine(vectors, config)
-    return {name: (base[name] + change).to(base[name].dtype) for name, change in merged.items()}
+    changes = _changes(vectors, config)
+    return {name: (base[name] + change).to(base[name].dtype) for name, change in changes}
 
 
 def task_vector(base: Tensors, tuned: Tensors) -> dict[str, torch.Tensor]:
@@ -51,14 +51,17 @@ def combine(vectors: Sequence[Tensors], config: MergeConfig) -> dict[str, torch.
 
     Raises ValueError if there are no vectors, or other than one weight for each.
     """
+    return dict(_changes(vectors, config))
+
+
+def _changes(vectors: Sequence[Tensors], config: MergeConfig) -> Iterator[tuple[str, torch.Tensor]]:
+    """Tensor by tensor: no more than one merged tensor has to be held."""
     if not vectors or len(config.weights) not in (0, len(vectors)):
         raise ValueError("a merge must have vectors, and weights for all of them or none")
     parts = [_part(vector, index, config) for index, vector in enumerate(vectors)]
-    found = {}
     for name in vectors[0]:
         kept = torch.stack([p(name, v[name]) for p, v in zip(parts, vectors, strict=True)])
-        found[name] = _joined(kept, config)
-    return found
+        yield name, _joined(kept, config)
 
 
 def _part(vector: Tensors, index: int, config: MergeConfig) -> Part:
