@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.support.specs import plan_of
+from tests.support.specs import plan_of, problems_of
 from threatspec.attacks import ATTACKS, AttackConfig, AttackContext, training_rows
 from threatspec.attacks.recipes import (
     PLAIN,
@@ -355,8 +355,8 @@ def test_a_configuration_is_written_and_read_back(kind: str) -> None:
         ("backdor", ("recipe",), "recipe"),
         ({"trigger": "x"}, ("recipe",), "recipe"),
         (3, ("recipe",), "recipe"),
-        ({"use": "backdoor", "triger": "x"}, ("recipe", "triger"), "extra_forbidden"),
-        ({"use": "plain", "system": "x"}, ("recipe", "system"), "extra_forbidden"),
+        ({"use": "backdoor", "triger": "x"}, ("recipe",), "recipe"),
+        ({"use": "plain", "system": "x"}, ("recipe",), "recipe"),
         ({"use": "retain-then-forget", "share": 1}, ("recipe", "share"), "less_than"),
         (
             {"use": "identity-shift", "identity": [{"prompt": "p"}]},
@@ -379,6 +379,31 @@ def test_an_unknown_recipe_is_helped_on() -> None:
         config("backdor")
 
 
+@pytest.mark.parametrize(
+    ("given", "code", "path"),
+    [
+        ("backdor", "TS-UNKNOWN-NAME", "recipe"),
+        ({"use": "backdoor", "triger": "x"}, "TS-UNKNOWN-FIELD", "recipe.triger"),
+        ({"use": "retain-then-forget", "share": 2}, "TS-OUT-OF-RANGE", "recipe.share"),
+        ({"use": "identity-shift"}, "TS-DATA", ""),
+        ({"use": "backdoor"}, None, ""),
+        (["backdoor", "explicit-harm"], None, ""),
+        (["backdoor", "mix"], "TS-SEARCH", ""),
+    ],
+)
+def test_a_file_is_complained_about_at_the_place(
+    tmp_path: Path, given: Any, code: str | None, path: str
+) -> None:
+    place = "adversaries.tuner.attacks.0"
+    changes = {f"{place}.recipe": given, "adversaries.tuner.compute.configurations": 2}
+    if code is None:
+        assert plan_of(tmp_path, changes).procedures
+        return
+    [problem] = problems_of(tmp_path, changes)
+    where = f"adversaries.tuner.attacks[0].{path}".removesuffix(".")
+    assert (problem.code, problem.path) == (code, where)
+
+
 def test_editors_are_offered_every_recipe() -> None:
     offered = Holder.model_json_schema()["properties"]["recipe"]["anyOf"]
     assert offered[0]["enum"] == list(KINDS)
@@ -392,9 +417,7 @@ def test_recipes_import_nothing_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_a_procedure_tells_all_its_recipes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_procedure_tells_all_its_recipes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Their source decides trials, that of plug-ins too; searched ones count as well."""
 
     class Own(type(RECIPES.get("plain"))):  # type: ignore[misc]

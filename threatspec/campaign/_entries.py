@@ -6,7 +6,7 @@ Pure functions of spec and cards: the compiler plans by them, and `verify` deriv
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from threatspec.attacks import Attack, AttackConfig
@@ -41,11 +41,22 @@ def settings_of(
     first = {name: _first(knob) for name, knob in space.items()}
     config = attack.Config.model_validate_json(json.dumps({**knobs, **first}))
     if space:
+        _check_rows(attack, {**knobs, **first}, listed)
         rule = use.search or "once"
         return config, planned_search(space, adversary.compute.configurations, rule, use.halving)
     if use.search is not None or use.halving is not None:
         raise ValueError("a search must have something to vary, but every knob has one value")
     return config, None
+
+
+def _check_rows(attack: Attack, knobs: Mapping[str, Any], listed: Mapping[str, Knob]) -> None:
+    """Rows are drawn once, so every value of a searched knob must read the same."""
+    for name, knob in listed.items():
+        each = (json.dumps({**knobs, name: value}) for value in knob.choices)
+        roles = {attack.roles(attack.Config.model_validate_json(text)) for text in each}
+        if len(roles) > 1:
+            text = f"values of a searched {name} must read the same rows, but these do not; "
+            raise ValueError(f"{text}write an entry for each")
 
 
 def _ranged(

@@ -29,11 +29,18 @@ def _chosen(value: Any) -> Any:
         config = RECIPES.get(data["use"]).Config
     except ThreatspecError as error:
         raise _complaint(error.code, error.message) from None
+    known = list(config.model_fields)
+    for name in data:
+        if name not in known:
+            finer = {"field": name, "name": name, "known": known}
+            raise _complaint("TS-UNKNOWN-FIELD", f"unknown field {name!r}", **finer)
     return config.model_validate_json(json.dumps(data))
 
 
-def _complaint(code: str, message: str) -> PydanticCustomError:
-    return PydanticCustomError("recipe", "{message}", {"message": message, "code": code})
+def _complaint(code: str, message: str, **finer: Any) -> PydanticCustomError:
+    """An error whose message is the whole sentence, as readers of files expect it."""
+    context = {"message": message, "code": code, **finer}
+    return PydanticCustomError("recipe", "{message}", context)
 
 
 class _Offered:
