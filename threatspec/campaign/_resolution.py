@@ -141,6 +141,7 @@ def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) ->
                 found.builds[ref] = built
                 _check_build(found, built, place)
                 if ref in found.cards:
+                    found.cards[model] = found.cards[ref]  # what is asked there is judged so
                     found.cards[ref] = built_card(found.cards[ref], built)
         except ThreatspecError as error:
             key = "model" if arm is Arm.DEFENDED else arm.value
