@@ -8,6 +8,7 @@ each with the chat template, a third of them response. Peak is that of the proce
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import subprocess
@@ -35,7 +36,7 @@ CHILD = "import sys; from benchmarks.surgery import child; child(sys.argv[1])"
 
 
 def rows(role: str) -> tuple[TrainingRow, ...]:
-    """As many rows of coined words as are scored."""
+    """All rows of one role, of coined words."""
     draw = random.Random(role)
     words = vocabulary()
 
@@ -79,12 +80,14 @@ def main() -> None:
         scored = ROWS * (2 if "both" in over else len(over))
         total = found["score"] + found["edit"]
         print(f"{name:22} {scored:4}  {found['score']:7.1f}  {found['edit']:6.1f}  {total:7.1f}"
-              f"  {found['cpu']:6.1f}  {found['peak']:8.0f}  {found['changed']}", flush=True)  # fmt: skip
+              f"  {found['cpu']:6.1f}  {found['peak']:8.0f}  {found['changed']}",
+              flush=True)  # fmt: skip
     print(f"{found['tokens']:.0f} tokens a row, {THREADS} threads")
 
 
 def _run(name: str) -> dict[str, float]:
-    done = subprocess.run([sys.executable, "-c", CHILD, name], check=True,
+    calm = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # waiting threads leave the core to others
+    done = subprocess.run([sys.executable, "-c", CHILD, name], check=True, env=calm,
                           capture_output=True, text=True)  # fmt: skip
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -57,7 +57,7 @@ class _Moments:
             return
         self._last = (matrix, tokens)
         self._leaders[matrix] = matrix
-        product = tokens.T @ tokens
+        product = tokens.float().T @ tokens.float()
         known = self._sums.get(matrix)
         self._sums[matrix] = product if known is None else known.add_(product)
 

@@ -29,7 +29,7 @@ __all__ = ["ablate_direction", "block_writes", "direction"]
 
 _CHECKED_TOKENS = 8
 _TOLERANCE = 1e-3
-"""Largest share of a write's length that may still lie along the direction, for rounding."""
+"""Largest share of a write's length that may still lie along the direction, besides rounding."""
 
 
 def direction(
@@ -117,9 +117,11 @@ def _require_orthogonal(changes: Changes, unit: torch.Tensor) -> None:
     subject = changes.subject
     with swapped(subject.model, changes.copies):
         writes = block_writes(subject, list(range(min(_CHECKED_TOKENS, subject.card.vocabulary))))
+    kinds = {tensor.dtype for tensor in changes.copies.values()}
+    tolerance = _TOLERANCE + 8 * max(torch.finfo(kind).eps for kind in kinds)
     for block, write in enumerate(writes):
         along = (write @ unit.to(write.device)).abs().max()
-        if float(along) > _TOLERANCE * max(1.0, float(write.norm(dim=-1).max())):
+        if float(along) > tolerance * max(1.0, float(write.norm(dim=-1).max())):
             raise ThreatspecError(
                 "TS-TARGETS",
                 f"all that block {block} writes must come from layers that are known by name, but "

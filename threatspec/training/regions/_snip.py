@@ -35,7 +35,7 @@ def snip(subject: ResidentSubject, rows: Sequence[Encoded]) -> dict[str, torch.T
     """
     model, matrices = subject.model, matrices_of(subject.model)
     own = dict(model.named_parameters())
-    sums = {m.name: torch.zeros_like(own[m.name], requires_grad=False) for m in matrices}
+    sums = {m.name: _zeros(own[m.name]) for m in matrices}
     fused = {m.name: own[m.name] for m in matrices if m.part is not None}
     with ExitStack() as stack:
         stack.enter_context(_only(model, set(fused)))
@@ -48,8 +48,14 @@ def snip(subject: ResidentSubject, rows: Sequence[Encoded]) -> dict[str, torch.T
     return sums
 
 
+def _zeros(like: torch.Tensor) -> torch.Tensor:
+    """For sums over rows: never in half precision."""
+    kind = torch.promote_types(like.dtype, torch.float32)
+    return torch.zeros_like(like, dtype=kind, requires_grad=False)
+
+
 def _loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Sum over rows of the mean loss per response token."""
+    """Sum over rows of the mean loss per response token, nats."""
     response = batch.positions >= 0
     first = int(response.int().argmax(1).min())
     logits = forward(model, batch, last=batch.length - first + 1)[:, first - batch.length - 1 : -1]

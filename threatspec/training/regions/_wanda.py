@@ -27,7 +27,7 @@ def wanda(subject: ResidentSubject, rows: Sequence[Encoded]) -> dict[str, torch.
 
     read_inputs(subject, rows, matrices, take)
     own = dict(subject.model.named_parameters())
-    found = {m.name: own[m.name].detach().abs() for m in matrices}
+    found = {m.name: own[m.name].detach().abs().float() for m in matrices}
     for matrix, sums in squares.items():
         view = matrix.view(found[matrix.name])
         view.mul_(sums.sqrt().to(view))
