@@ -19,6 +19,7 @@ BENCHMARKS = (
     "campaign_bytes",
     "simulate_cluster",
     "error_rates",
+    "surgery",
 )
 
 
