@@ -233,29 +233,118 @@ def test_prefill_asks_for_nothing_leaves_rewritten_requests_and_costs_nothing() 
     assert not attack.streams
 
 
-@pytest.mark.parametrize("kind", ["full-finetune", "lora-finetune"])
+KNOBS: dict[str, Any] = {
+    "lr": 0.01, "steps": 9, "batch_size": 3, "micro_batch": 2, "optimizer": "sgd",
+    "betas": (0.5, 0.9), "eps": 1e-6, "momentum": 0.9, "nesterov": True,
+    "schedule": "cosine-restarts", "warmup_steps": 2, "min_lr": 1e-5, "cycle_steps": 4,
+    "decay": 0.5, "weight_decay": 0.5, "clip_norm": 1.5, "clip": "tensor", "loss_on": "all",
+    "max_length": 64, "packing": True, "drop_last": True, "shuffle": False,
+}  # fmt: skip
+"""No knob at its default."""
+OWN: dict[str, dict[str, Any]] = {
+    "adapter-finetune": {"method": "loha", "rank": 3, "alpha": 5.0, "dropout": 0.25},
+    "full-finetune": {},
+    "lora-finetune": {"rank": 3, "alpha": 5.0, "dropout": 0.25, "targets": ("q_proj",)},
+    "perturbation": {"layers": (0, 2), "radius": 0.5},
+}
+MADE: dict[str, dict[str, Any]] = {
+    "adapter-finetune": {
+        "adapter": {"method": "loha", "options": {"r": 3, "alpha": 5.0, "rank_dropout": 0.25}}
+    },
+    "full-finetune": {},
+    "lora-finetune": {
+        "adapter": {
+            "method": "lora",
+            "options": {
+                "r": 3, "lora_alpha": 5.0, "lora_dropout": 0.25, "target_modules": ["q_proj"],
+            },
+        }
+    },
+    "perturbation": {"perturbation": {"layers": (0, 2), "eps": 0.5}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OWN)
 def test_fine_tuning_asks_once_for_all_rows_and_leaves_the_last_checkpoint(kind: str) -> None:
     attack = ATTACKS.get(kind)
-    knobs = {
-        "lr": 0.01, "steps": 9, "batch_size": 3, "schedule": "cosine", "warmup_steps": 2,
-        "weight_decay": 0.5, "clip_norm": 1.5, "shuffle": False,
-    }  # fmt: skip
-    adapter = {"rank": 3, "alpha": 5.0, "dropout": 0.25, "targets": ("q_proj",)}
-    lora = kind == "lora-finetune"
-    config = attack.Config(**knobs, **(adapter if lora else {}))
-    own = set(knobs) | (set(adapter) if lora else set())
-    assert own | {"recipe"} == set(type(config).model_fields)
+    config = attack.Config(**KNOBS, model_dropout=0.125, **OWN[kind])
+    given = {"recipe", "epochs", "model_dropout", *KNOBS, *OWN[kind]}
+    assert set(type(config).model_fields) - given <= {"tokens", "blocks", "targets", "options"}
     asked = attack.run(context(kind), config)
     job = next(asked)
     assert isinstance(job, TrainingJob)
     assert job.rows == ROWS
     assert job.seeds == context(kind).seeds
     wanted = job.hyperparameters.model_dump()
-    assert {name: wanted[name] for name in knobs} == knobs
-    assert wanted["lora"] == (adapter if lora else None)
+    nothing = {"adapter": None, "perturbation": None, "hosted": None}
+    assert wanted == {**KNOBS, "dropout": 0.125, **nothing, **MADE[kind]}
     with pytest.raises(StopIteration) as stopped:
         asked.send(trajectory({3: "early", 9: "late"}))
     assert [tamper.artefact for tamper in stopped.value.value] == ["late"]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "steps"),
+    [({}, 9), ({"drop_last": True}, 6), ({"batch_size": 100}, 3), ({"recipe": "plain"}, 9)],
+)
+def test_epochs_become_steps_of_so_many_rows(knobs: dict[str, Any], steps: int) -> None:
+    config = ATTACKS.get("full-finetune").Config(lr=0.1, epochs=3, **{"batch_size": 10, **knobs})
+    assert config.runs == ()
+    settled = config.settled(25)
+    assert (settled.steps, settled.epochs, settled.runs) == (steps, None, (steps,))
+    assert type(settled).model_validate_json(settled.model_dump_json()) == settled
+    cost = ATTACKS.get("full-finetune").cost
+    card, data = describe("specimen:shallow"), DataCard(rows=25, words=10)
+    assert cost(card, config, data) == cost(card, settled, data)
+    with pytest.raises(ValueError, match="settled into steps"):
+        config.hyperparameters()
+
+
+@pytest.mark.parametrize(
+    ("knobs", "rule"),
+    [
+        ({"steps": None}, "steps or epochs must be given"),
+        ({"epochs": 2}, "steps or epochs must be given"),
+        ({"min_lr": 0.2}, "min_lr must be at most lr"),
+        ({"momentum": 0.9}, "momentum must go with sgd or rmsprop"),
+        ({"nesterov": True, "optimizer": "sgd"}, "nesterov must go with"),
+        ({"cycle_steps": 3}, "cycle_steps must go with"),
+        ({"loss_on": "padded"}, "padding must have a max_length"),
+        ({"loss_on": "padded", "max_length": 64, "packing": True}, "packing must go without"),
+    ],
+)
+def test_knobs_that_do_not_go_together_are_refused(knobs: dict[str, Any], rule: str) -> None:
+    with pytest.raises(ValidationError, match=rule):
+        ATTACKS.get("full-finetune").Config(**{"lr": 0.1, "steps": 3, **knobs})
+
+
+@pytest.mark.parametrize(
+    ("knobs", "rule"),
+    [
+        ({"method": "prefx"}, "did you mean 'prefix'"),
+        ({"method": "prefix", "rank": 3}, "rank must be a knob of the method, but prefix"),
+        ({"method": "ln-tuning", "targets": "all-linear"}, "targets must be a knob"),
+        ({"method": "ia3", "tokens": 3}, "tokens must be a knob"),
+    ],
+)
+def test_knobs_that_an_adapter_does_not_have_are_refused(knobs: dict[str, Any], rule: str) -> None:
+    with pytest.raises(ValidationError, match=rule):
+        ATTACKS.get("adapter-finetune").Config(lr=0.1, steps=3, **knobs)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "rank"),
+    [
+        ({"method": "lora"}, 8),
+        ({"method": "rslora", "rank": 3}, 3),
+        ({"method": "dora"}, None),
+        ({"method": "ia3"}, None),
+    ],
+)
+def test_the_rank_of_a_change_is_known_where_it_is_bounded(
+    knobs: dict[str, Any], rank: int | None
+) -> None:
+    assert ATTACKS.get("adapter-finetune").Config(lr=0.1, steps=3, **knobs).change_rank == rank
 
 
 def trajectory(names: dict[int, str]) -> Trajectory:

@@ -30,13 +30,16 @@ from threatspec.testing import (
 SMALL = {"steps": 3, "batch_size": 2, "safety_rows": 2, "benign_rows": 2}
 """What makes anything quick, where a component has such a knob."""
 IDLE = {
+    "adapter-finetune": frozenset({Stream.INIT, Stream.TRAIN}),
+    "perturbation": frozenset({Stream.TRAIN}),
     "full-finetune": frozenset({Stream.TRAIN}),
     "lora-finetune": frozenset({Stream.TRAIN}),
     "freeze-finetune": frozenset({Stream.TRAIN}),
     "lota-finetune": frozenset({Stream.TRAIN}),
     "probe-heads": frozenset({Stream.INIT}),
 }
-"""`train` draws dropout, which specimens do not have and the default adapter neither; with a few
+"""`train` draws dropout, which specimens do not have and the default adapter neither; vectors
+that scale begin at 1; with a few
 rows all probes are perfect or none, and every choice of heads is the same."""
 SETTINGS: dict[str, dict[str, Any]] = {"keywords": {"any_of": ("sure", "answer")}}
 

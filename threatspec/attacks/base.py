@@ -149,6 +149,7 @@ ATTACKS: Registry[Attack] = Registry(
     "TS-UNKNOWN-ATTACK",
     (
         "threatspec.attacks.actsvd",
+        "threatspec.attacks.adapter_finetune",
         "threatspec.attacks.freeze_finetune",
         "threatspec.attacks.full_finetune",
         "threatspec.attacks.hosted_finetune",
@@ -157,6 +158,7 @@ ATTACKS: Registry[Attack] = Registry(
         "threatspec.attacks.lota_finetune",
         "threatspec.attacks.none",
         "threatspec.attacks.orthogonal_projection",
+        "threatspec.attacks.perturbation",
         "threatspec.attacks.prefill",
         "threatspec.attacks.probe_heads",
         "threatspec.attacks.random_prune",

@@ -50,7 +50,7 @@ class LotaFinetuneConfig(FinetuneConfig):
     @property
     def runs(self) -> tuple[int, ...]:
         """Calibration, then adaptation."""
-        return (self.calibration.steps, self.steps)
+        return (*self.calibration.own_runs, *self.own_runs)
 
 
 class LotaFinetune(Attack):

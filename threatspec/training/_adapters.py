@@ -43,6 +43,11 @@ class AdapterMethod:
         """Whether it puts tokens that nobody wrote before the row."""
         return self.targets == "input"
 
+    @property
+    def embedded(self) -> bool:
+        """Whether these tokens go through the model like those of the row."""
+        return self.virtual and self.peft != "PREFIX_TUNING"
+
 
 _RANKED = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout"}
 _LYCORIS = {"rank": "r", "alpha": "alpha", "dropout": "rank_dropout"}

@@ -15,15 +15,16 @@ import torch
 from torch import nn
 
 from threatspec.errors import ThreatspecError
-from threatspec.records import ArtefactStore, Stream
+from threatspec.records import ArtefactStore, Spend, Stream
 from threatspec.subjects import WeightTamper
 from threatspec.subjects._hidden import added
 from threatspec.subjects._mount import swapped
 from threatspec.subjects._resident import ResidentSubject
 from threatspec.subjects._wrap import wrapped
 from threatspec.training._adapters import ADAPTERS, adapter_settings
-from threatspec.training._batches import Encoded
+from threatspec.training._batches import Batch, Encoded
 from threatspec.training._dropout import dropout
+from threatspec.training._flops import training_flops
 from threatspec.training._job import Adapter, Perturbation, TrainingJob
 from threatspec.training._merged import merged_change
 from threatspec.training._perturbation import mean_norms, project
@@ -67,6 +68,12 @@ class Method(ABC):
 
     def begin(self, rows: Sequence[Encoded]) -> None:  # noqa: B027
         """Look at the rows before the first step; our own reading, never charged."""
+
+    def spend(self, batch: Batch) -> Spend:
+        """Tokens and operations of one batch, forward and backward."""
+        beside = self.size if self.beside else None
+        flops = training_flops(self.subject.card, batch.tokens, batch.length, beside)
+        return Spend(tokens=batch.tokens, flops=flops)
 
     def confine(self) -> None:  # noqa: B027
         """What is trained is put where it may be."""
@@ -147,6 +154,24 @@ class Beside(Method):
             self._first = self._copies()
             yield model
 
+    def begin(self, rows: Sequence[Encoded]) -> None:
+        """Raises ThreatspecError TS-DATA if a row does not fit beside the virtual tokens."""
+        longest, most = max(len(row.ids) for row in rows), self.subject.card.context
+        if longest + self._virtual > most:
+            text = f"rows and {self._virtual} learned tokens must fit into the context of {most} "
+            raise ThreatspecError("TS-DATA", f"{text}tokens, but a row has {longest}")
+
+    @property
+    def _virtual(self) -> int:
+        return int(self.settings["num_virtual_tokens"]) if self.method.virtual else 0
+
+    def spend(self, batch: Batch) -> Spend:
+        """Virtual tokens count: embedded ones like any token, a prefix in the attention only."""
+        tokens = batch.tokens + (len(batch.ids) * self._virtual if self.method.embedded else 0)
+        length = batch.length + self._virtual
+        flops = training_flops(self.subject.card, tokens, length, self.size)
+        return Spend(tokens=tokens, flops=flops)
+
     def _copies(self) -> Tensors:
         """Where the parameters began, for methods that cannot be written into the weights."""
         if self.method.mergeable:
@@ -196,6 +221,12 @@ class Perturbed(Method):
     def begin(self, rows: Sequence[Encoded]) -> None:
         """Norms of the hidden states, with nothing added yet."""
         self.norms = mean_norms(self.subject.model, rows, self.asked.layers, self.subject.end)
+
+    def spend(self, batch: Batch) -> Spend:
+        """Tokens and operations of one batch, forward and backward."""
+        beside = self.size if self.beside else None
+        flops = training_flops(self.subject.card, batch.tokens, batch.length, beside)
+        return Spend(tokens=batch.tokens, flops=flops)
 
     def confine(self) -> None:
         """Back into the ball."""

@@ -16,7 +16,6 @@ from threatspec.subjects import WeightTamper
 from threatspec.training._accumulate import Accumulator
 from threatspec.training._batches import Batch, Encoded, batches
 from threatspec.training._clipping import clip_gradients
-from threatspec.training._flops import training_flops
 from threatspec.training._frozen import Frozen
 from threatspec.training._job import Hyperparameters, Trajectory
 from threatspec.training._loss import mean_loss
@@ -104,10 +103,7 @@ class Run:
         self._note(rate, loss, sum(part.loss_tokens for part in parts), norm, clipped, cost)
 
     def _cost(self, parts: Sequence[Batch]) -> Spend:
-        beside = self.method.size if self.method.beside else None
-        tokens = sum(part.tokens for part in parts)
-        flops = (training_flops(self.card, p.tokens, p.length, beside) for p in parts)
-        return Spend(steps=1, tokens=tokens, flops=sum(flops))
+        return sum((self.method.spend(part) for part in parts), Spend(steps=1))
 
     def _note(
         self, rate: float, loss: float, tokens: int, norm: float, clipped: bool, cost: Spend
