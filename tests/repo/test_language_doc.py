@@ -9,7 +9,8 @@ import pytest
 from pydantic import create_model
 
 from threatspec import api, schema
-from threatspec.attacks import ATTACKS
+from threatspec.attacks import ATTACKS, Attack
+from threatspec.attacks._surgery import Surgery
 from threatspec.measures import JUDGES, Item
 from threatspec.runners import LocalProfile, RayProfile
 
@@ -25,9 +26,16 @@ def _beside(model: type[schema.Model], known: type[schema.Model]) -> type[schema
     return create_model("Beside", __base__=schema.Model, **own)
 
 
+def _tunes(attack: Attack) -> bool:
+    both = {schema.Capability.FINETUNE_DATA, schema.Capability.FINETUNE_HYPERPARAMETERS}
+    return both in attack.needs
+
+
 FIELDS: dict[str, type[schema.Model]] = {
     "The file": schema.Spec,
     "Subject": schema.Subject,
+    "Adapt": schema.AdaptStep,
+    "Merge": schema.MergeStep,
     "Measure": schema.Measure,
     "Calibration": schema.Calibration,
     "Judge": schema.JudgeUse,
@@ -61,6 +69,11 @@ NOT_EVALUATED: dict[str, type[schema.Model]] = {
     "attacks": schema.Use,
     "claim": schema.Claim,
 }
+GROUPS: dict[str, set[str]] = {
+    "fine-tuning": {kind for kind, attack in ATTACKS if _tunes(attack)},
+    "surgery": {kind for kind, attack in ATTACKS if isinstance(attack, Surgery)},
+}
+"""What the manual calls several kinds of attack."""
 EXAMPLES = [
     text
     for text in re.findall(r"^```yaml\n(.*?)^```", DOC, flags=re.MULTILINE | re.DOTALL)
@@ -115,8 +128,13 @@ def test_every_capability_is_listed() -> None:
 def test_the_attacks_of_a_capability_are_those_that_need_it() -> None:
     for name, (used,) in rows("Access", "capability").items():
         needing = {kind for kind, a in ATTACKS if any(name in need for need in a.needs)}
-        says = {"full-finetune", "lora-finetune"} if used.startswith("fine-tuning") else set()
+        says = {kind for group, kinds in GROUPS.items() if group in used for kind in kinds}
         assert says | (set(code(used)) & {kind for kind, _ in ATTACKS}) == needing, name
+
+
+def test_fine_tuning_means_the_kinds_that_are_named() -> None:
+    line = next(line for line in SECTIONS["Access"].splitlines() if line.startswith("Fine-tuning"))
+    assert set(code(line)) == GROUPS["fine-tuning"]
 
 
 def test_every_preset_is_listed_with_its_capabilities() -> None:
