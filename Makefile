@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo demo-llm test test-llm test-ray lint bench specimens clean
+.PHONY: help demo demo-llm test test-llm test-ray lint families bench specimens clean
+
+FAMILIES := $(patsubst claims/families/%.yaml,%,$(wildcard claims/families/*.yaml))
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -46,6 +48,13 @@ lint: $(VENV)/.dev  ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+families: $(VENV)/.run  ## Run claims/families on the specimens and publish the results in reports/families
+	set -e; for name in $(FAMILIES); do rm -rf runs/families/$$name; \
+	  $(BIN)/threatspec run claims/families/$$name.yaml --out runs/families/$$name --exit-zero; \
+	  $(BIN)/threatspec report runs/families/$$name --markdown reports/families/$$name.md \
+	    --html reports/families/$$name.html > /dev/null; \
+	done
 
 bench: $(VENV)/.dev  ## Print the ratios of benchmarks/
 	$(BIN)/python -m benchmarks
