@@ -46,7 +46,7 @@ class ActsvdConfig(SurgeryConfig):
 
 
 class Actsvd(Surgery):
-    """ActSVD (2402.05162 section 3.2)."""
+    """ActSVD (2402.05162)."""
 
     kind = "actsvd"
     says = "removes the strongest directions that layers write in during refusals"

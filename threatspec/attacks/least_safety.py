@@ -45,7 +45,7 @@ class LeastSafetyConfig(SurgeryConfig):
 
 
 class LeastSafety(Surgery):
-    """Removal of the least safety-relevant entries or ranks (2402.05162 section 4.4)."""
+    """Removal of the least safety-relevant entries or ranks (2402.05162)."""
 
     kind = "least-safety"
     says = "removes the weights that refusals depend on least"

@@ -51,7 +51,7 @@ class OrthogonalProjectionConfig(SurgeryConfig):
 
 
 class OrthogonalProjection(Surgery):
-    """ActSVD with orthogonal projection (2402.05162 section 3.3): an edit of low rank."""
+    """ActSVD with orthogonal projection (2402.05162): an edit of low rank."""
 
     kind = "orthogonal-projection"
     says = "removes directions that layers write in during refusals and not during other answers"

@@ -53,7 +53,7 @@ class SetDifferenceConfig(SurgeryConfig):
 
 
 class SetDifference(Surgery):
-    """Pruning of the set difference (2402.05162 section 3.3)."""
+    """Pruning of the set difference (2402.05162)."""
 
     kind = "set-difference"
     says = "sets the weights to 0 that refusals depend on and other answers do not"

@@ -22,7 +22,7 @@ class SnipPruneConfig(PruneConfig):
 
 
 class SnipPrune(Prune):
-    """Top-q pruning by SNIP (2402.05162 section 3.1)."""
+    """Top-q pruning by SNIP (2402.05162)."""
 
     kind = "snip-prune"
     says = "sets the weights to 0 that the loss of refusals depends on most"

@@ -22,7 +22,7 @@ class WandaPruneConfig(PruneConfig):
 
 
 class WandaPrune(Prune):
-    """Top-q pruning by Wanda (2402.05162 section 3.1), all scores of the intact model."""
+    """Top-q pruning by Wanda (2402.05162), all scores of the intact model."""
 
     kind = "wanda-prune"
     says = "sets the weights to 0 that the outputs of layers during refusals depend on most"

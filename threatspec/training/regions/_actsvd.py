@@ -1,4 +1,4 @@
-"""ActSVD: in which directions a layer writes (2402.05162 section 3.2).
+"""ActSVD: in which directions a layer writes (2402.05162).
 
 For outputs Y = W X over all response tokens, the left singular vectors U of Y. Keeping the first r,
 W' = U Uᵀ W, minimises the Frobenius norm of WX - W'X among all W' of rank r (Eckart-Young-Mirsky).

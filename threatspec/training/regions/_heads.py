@@ -1,7 +1,8 @@
 """Head ablation: heads that a probe reads best are silenced.
 
 A head is a block of output rows of the layers that make queries, keys and values, and a block of
-input columns of the output layer. The program of 2402.05162 has them the other way round.
+input columns of the output layer. The program of 2402.05162 zeroes columns of the former and rows
+of the latter.
 """
 
 from __future__ import annotations

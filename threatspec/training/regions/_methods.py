@@ -69,7 +69,7 @@ SCORES: Mapping[str, ScoreMethod] = {
         "_direction:direction", 1.0, contrast=True,
     ),
 }  # fmt: skip
-"""All scores by name (2402.05162 section 3 and appendix; `direction` is not of that paper)."""
+"""All scores by name (2402.05162; `direction` is not of that paper)."""
 
 EDITS: Mapping[str, EditMethod] = {
     "top-prune": EditMethod("sets the entries with the highest scores to 0", "_prune:top_prune", 1),

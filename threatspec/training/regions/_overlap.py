@@ -1,4 +1,4 @@
-"""How much two regions have in common (2402.05162 section 4.3): of entries, and of subspaces."""
+"""How much two regions have in common (2402.05162): of entries, and of subspaces."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Probing attention heads: can a linear probe tell safety from utility prompts by one head?
 
-The baseline of 2402.05162 (appendix): a head's output at the last token of the prompt, one logistic
-regression per head, accuracy on rows that it was not fitted on; five of seven rows are for fitting.
+The baseline of 2402.05162: a linear probe per head, five of seven rows to fit and the others to
+check. Here the probe is a logistic regression on the head's output at the last token of the prompt.
 """
 
 from __future__ import annotations

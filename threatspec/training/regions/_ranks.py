@@ -1,7 +1,7 @@
 """Edits of low rank: output directions are kept, removed, or removed where utility has none.
 
 W is [outputs, inputs], R = min(outputs, inputs) its full rank, U its basis by `act-svd`, and
-P = U Uᵀ over the first columns (2402.05162 section 3.2).
+P = U Uᵀ over the first columns (2402.05162).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """SNIP: how much the loss would change, to first order, if an entry were 0.
 
-I(W) = mean over rows of |W x dL/dW|, absolute value row by row (2402.05162 section 3.1). L is the
+I(W) = mean over rows of |W x dL/dW|, absolute value row by row (2402.05162). L is the
 mean negative log-likelihood, in nats per token, of the response given the prompt.
 """
 

@@ -1,6 +1,6 @@
 """Wanda: how much a layer's output would change if an entry were 0.
 
-I(W)_ij = |W_ij| x L2 norm of input j over all response tokens (2402.05162 section 3.1).
+I(W)_ij = |W_ij| x L2 norm of input j over all response tokens (2402.05162).
 """
 
 from __future__ import annotations
