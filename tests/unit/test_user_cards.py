@@ -92,9 +92,9 @@ def test_a_shipped_name_is_for_a_copy_only(tmp_path: Path) -> None:
     ("changes", "code", "path"),
     [
         ({"attack": "full-fintune"}, "TS-UNKNOWN-ATTACK", "attack"),
-        ({"config": {"lr": 1e-5}}, "TS-MISSING-FIELD", "config.steps"),
-        ({"config": {"lr": 2.0, "steps": 1}}, "TS-OUT-OF-RANGE", "config.lr"),
-        ({"config": {"lr": 0.1, "steps": 1, "momentum": 1}}, "TS-UNKNOWN-FIELD", "config.momentum"),
+        ({"config": {"steps": 1}}, "TS-MISSING-FIELD", "config.lr"),
+        ({"config": {"lr": 20.0, "steps": 1}}, "TS-OUT-OF-RANGE", "config.lr"),
+        ({"config": {"lr": 0.1, "steps": 1, "moment": 1}}, "TS-UNKNOWN-FIELD", "config.moment"),
         ({"says": None}, "TS-MISSING-FIELD", "says"),
         ({"schema": "threatspec/attack-card/v2"}, "TS-WRONG-TYPE", "schema"),
         ({"file": "other.yaml"}, "TS-CARD", "name"),
