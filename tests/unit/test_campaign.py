@@ -447,7 +447,7 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
         "measures.asr.judge": "exakt",
         "measures.utility.benchmark": "specimen/bening",
         "subject.model": "specimen:deap",
-        f"{ATTACKS}.0.lr": 7,
+        f"{ATTACKS}.0.lr": 70,
         f"{ATTACKS}.1": "prefil",
     }
     found = [(p.code, p.path) for p in problems_of(tmp_path, changes)]
