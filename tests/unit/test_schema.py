@@ -13,6 +13,7 @@ from tests.repo.test_language_doc import EXAMPLES
 from tests.support.specs import ABSENT, Changes, spec_data
 from threatspec.api import check, load
 from threatspec.attacks import ATTACKS
+from threatspec.campaign import attack_cards
 from threatspec.cli import main
 from threatspec.cli._schema import schema_text
 from threatspec.errors import SpecErrors
@@ -60,6 +61,7 @@ def test_examples_of_the_manual_are_valid(text: str, tmp_path: Path) -> None:
         {"measures.asr.judge": {"use": "keywords", "any_of": ["brindle"]}},
         {"adversaries.tuner.attacks": ["lora-finetune"]},
         {"adversaries.tuner.attacks": [{"use": "full-finetune", "lr": 3e-5, "steps": "10 steps"}]},
+        {"adversaries.tuner.attacks": [{"use": "full-finetune", "lr": [3e-5, 1e-4], "steps": 9}]},
         {"adversaries.tuner.access": ["weights_write"]},
         {"adversaries.tuner.compute": {"steps": "30 steps", "flops": "1 TFLOP"}},
         {"claims.0.expect": "REFUTED"},
@@ -97,7 +99,7 @@ def test_short_and_long_forms_are_valid_in_both(changes: Changes, tmp_path: Path
         {"adversaries.tuner.data": {"poison": {"n": 1, "from": "specimen/benign#test"}}},
         {"adversaries.tuner.compute": {"steps": "many"}},
         {"adversaries.tuner.attacks": [{"lr": 1}]},
-        {"adversaries.tuner.attacks": [{"use": "full-finetune", "lr": 3}]},
+        {"adversaries.tuner.attacks": [{"use": "full-finetune", "lr": 30}]},
         {"subjects": {"a": {"model": "specimen:deep"}}},
         {"subject": ABSENT},
         {"threatspec": 3},
@@ -134,8 +136,10 @@ def test_names_and_knobs_are_offered() -> None:
     assert use["additionalProperties"] is True
     offered = {n: e["then"]["properties"] for e in use["allOf"]
                for n in e["if"]["properties"]["use"]["enum"]}  # fmt: skip
-    for kind, knobs in offered.items():
-        docs = field_docs(ATTACKS.get(kind).Config)
+    assert set(offered) >= {kind for kind, attack in ATTACKS if attack.Config.model_fields}
+    cards = attack_cards()
+    for name, knobs in offered.items():
+        docs = field_docs(ATTACKS.get(cards[name].attack if name in cards else name).Config)
         assert {name: knob["description"] for name, knob in knobs.items()} == docs
     measure = SCHEMA["definitions"]["Measure"]["properties"]["benchmark"]["anyOf"]
     assert "specimen/restricted" in measure[0]["enum"]
