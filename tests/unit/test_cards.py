@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.specs import plan_of
+from tests.support.specs import plan_of, problems_of
 from threatspec.attacks import ATTACKS, AttackConfig
 from threatspec.attacks.recipes import PLAIN, RECIPES
 from threatspec.campaign import attack_cards
@@ -153,6 +153,23 @@ def test_every_published_run_can_be_planned(tmp_path: Path) -> None:
     runs = {(card.attack, json.dumps(card.config)) for card in planned}
     for name in names:  # runs that differ in their rows alone are one procedure here
         assert (CARDS[name].attack, json.dumps(CARDS[name].config)) in runs, name
+
+
+def test_an_entry_may_count_epochs_where_the_card_counts_steps(tmp_path: Path) -> None:
+    entries = [{"use": "ft-harmful-10", "epochs": 3}, {"use": "bda-harmful", "steps": 7}]
+    compute = {"steps": 1000, "flops": 1e13}
+    changes = {"attacks": entries, "compute": compute}
+    plan = plan_of(tmp_path, {f"adversaries.tuner.{key}": value for key, value in changes.items()})
+    assert {p.card: p.config["steps"] for p in plan.procedures.values()} == {
+        "ft-harmful-10": 3,
+        "bda-harmful": 7,
+    }
+
+
+def test_both_ways_at_once_are_one_plain_sentence(tmp_path: Path) -> None:
+    changes = {f"adversaries.tuner.attacks.0.{key}": 3 for key in ("steps", "epochs")}
+    [problem] = problems_of(tmp_path, changes)
+    assert problem.message == "steps or epochs must be given, and not both"
 
 
 # arithmetic of what the sources say: rows, rows per step, epochs

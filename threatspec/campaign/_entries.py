@@ -18,6 +18,7 @@ from threatspec.schema import Adversary, AttackCard, DataRole, Use, content_id
 __all__ = [
     "count_of",
     "data_of",
+    "knobs_of",
     "procedure_id",
     "procedure_ids",
     "roles_of",
@@ -35,7 +36,7 @@ def settings_of(
 
     Raises ValueError if a value is not valid, or the search cannot be made.
     """
-    knobs = {**(card.config if card else {}), **use.knobs}
+    knobs = knobs_of(use, card)
     listed = listed_knobs(attack.Config, knobs)
     space = {**_ranged(use, attack, adversary, listed), **listed}
     first = {name: _first(knob) for name, knob in space.items()}
@@ -47,6 +48,19 @@ def settings_of(
     if use.search is not None or use.halving is not None:
         raise ValueError("a search must have something to vary, but every knob has one value")
     return config, None
+
+
+def knobs_of(use: Use, card: AttackCard | None) -> dict[str, Any]:
+    """The card's knobs and the entry's; an entry that says one of two ways drops the other."""
+    preset = dict(card.config) if card else {}
+    for name, other in _EITHER.items():
+        if name in use.knobs:
+            preset.pop(other, None)
+    return {**preset, **use.knobs}
+
+
+_EITHER = {"steps": "epochs", "epochs": "steps"}
+"""Knobs of which one stands in place of the other."""
 
 
 def _check_rows(attack: Attack, knobs: Mapping[str, Any], listed: Mapping[str, Knob]) -> None:

@@ -14,6 +14,7 @@ from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard, training
 from threatspec.campaign._entries import (
     count_of,
     data_of,
+    knobs_of,
     roles_of,
     settings_of,
     trainers_of,
@@ -315,7 +316,7 @@ class Resolver:
 
     def _valid(self, use: Use, card: AttackCard | None, attack: Attack, place: Place) -> bool:
         """Whether every value of every knob is one; complains of those that are not."""
-        knobs = {**(card.config if card else {}), **use.knobs}
+        knobs = knobs_of(use, card)
         for values in each_value(attack.Config, knobs):
             _, problems = model_problems(attack.Config, values, self.loaded, place)
             self.problems += problems

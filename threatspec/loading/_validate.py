@@ -129,6 +129,8 @@ def _custom(context: dict[str, Any], source: Source, where: Place) -> Problem:
 
 
 def _message(error: Any, where: Place) -> str:
+    if error["type"] == "value_error":  # of a rule between fields, a sentence of its own
+        return str(error["ctx"]["error"])
     name = "the key" if error["loc"][-1:] == ("[key]",) else _name(where)
     got = _shown(error["input"])
     hint = ""
