@@ -70,8 +70,8 @@ def test_lines_are_as_documented(bundle: Path) -> None:
         "marks.jsonl": ["trial", "marks"],
         "replies.jsonl": ["trial", "items", "seen", "attacker", "replies", "outcomes"],
         "results.jsonl": [
-            "trial", "status", "spend", "phases", "realised", "edits", "config", "proposal", "tried",
-            "scores", "replies", "code", "message",
+            "trial", "status", "spend", "phases", "realised", "edits", "config", "proposal",
+            "tried", "scores", "replies", "code", "message",
         ],
     }  # fmt: skip
     assert set(first["marks.jsonl"]["marks"]) <= set("yn")
