@@ -120,7 +120,8 @@ def _ended(matter: Matter, judge: str) -> bool:
 def _marks(matter: Matter) -> Iterator[str]:
     bundle = matter.bundle
     judged = matter.results(TrialKind.JUDGE)
-    yield from (f"{t} has no outcomes" for t in judged.keys() - bundle.marks.keys())
+    read = judged.keys() & bundle.items.keys()  # what a search has read is in no verdict
+    yield from (f"{t} has no outcomes" for t in read - bundle.marks.keys())
     yield from (f"{t} has outcomes and no result" for t in bundle.marks.keys() - judged.keys())
     for trial, marks in bundle.marks.items():
         items = bundle.items.get(trial, ())
@@ -150,7 +151,7 @@ def _replies(matter: Matter) -> Iterator[str]:
     yield from (f"{t} has replies and no result" for t in bundle.replies.keys() - asked.keys())
     wanted = {n: bundle.items[t] for t in bundle.items for n in matter.plan.trials[t].needs}
     for trial, line in bundle.replies.items():
-        if line.items != wanted.get(trial, ()):
+        if trial in wanted and line.items != wanted[trial]:
             yield f"{trial} was asked other prompts than the plan says"
         if not set(line.outcomes) <= set(line.items):
             yield f"{trial} says of prompts that it was not asked that they had no reply"

@@ -122,7 +122,7 @@ def _flops(matter: Matter) -> Check:
             strange.append(trial.subject)
             continue
         seen += 1
-        faults += [f"{trial.id} {fault}" for fault in _unlike(card, result)]
+        faults += [f"{trial.id} {fault}" for fault in _unlike(card, trial, result)]
     faults += _unpaired(matter)
     check = found("FLOPs", faults, f"FLOPs of {seen} attacks are what their tokens cost")
     if check.status is Status.FAIL or not strange:
@@ -131,14 +131,17 @@ def _flops(matter: Matter) -> Check:
     return unknown("FLOPs", f"the size of {names} is not known here, so FLOPs cannot be worked out")
 
 
-def _unlike(card: SubjectCard, result: TrialResult) -> Iterator[str]:
-    spend = result.spend
-    adapter = max(run.trainable for run in result.realised)
-    own = None if adapter >= card.parameters else adapter
+def _unlike(card: SubjectCard, trial: Trial, result: TrialResult) -> Iterator[str]:
+    """Beside what reading its prompts took, if it is one of a search."""
+    spend, search = result.spend, trial.work.get("search", {})
+    flops = spend.flops - (search["reading"] if "index" in search else 0.0)
+    beside = max(run.trainable for run in result.realised)
+    whole = any(run.trainable + run.frozen >= card.parameters for run in result.realised)
+    own = None if whole else beside
     low, high = (training_flops(card, spend.tokens, n, own) for n in (1, card.context))
-    if not low * (1 - _SLACK) <= spend.flops <= high * (1 + _SLACK):
+    if not low * (1 - _SLACK) <= flops <= high * (1 + _SLACK):
         yield (
-            f"spent {spend.flops:.4g} FLOPs on {spend.tokens} tokens, which cost from {low:.4g} to "
+            f"spent {flops:.4g} FLOPs on {spend.tokens} tokens, which cost from {low:.4g} to "
             f"{high:.4g}"
         )
 
@@ -150,7 +153,8 @@ def _unpaired(matter: Matter) -> Iterator[str]:
         result = matter.done.get(cell.attack or "")
         if result is None or not result.realised or not cell.subject.startswith("specimen:"):
             continue
-        key = (cell.procedure, cell.replicate, str(sorted(cell.seeds.items())))
+        chosen = f"{sorted(cell.seeds.items())} {result.config}"  # searches end apart on each arm
+        key = (cell.procedure, cell.replicate, chosen)
         spent = (result.spend.tokens, result.spend.flops, *(r.loss_tokens for r in result.realised))
         other, theirs = known.setdefault(key, (matter.name(cell), spent))
         if spent != theirs:
