@@ -19,8 +19,9 @@ from threatspec.attacks import ATTACKS, AttackConfig
 from threatspec.attacks.recipes import PLAIN, RECIPES
 from threatspec.campaign import attack_cards
 from threatspec.cli import cli
+from threatspec.records import TrialStatus
 from threatspec.resources import shipped
-from threatspec.schema import AttackCard, each_value, listed_values
+from threatspec.schema import AttackCard, DataRole, each_value, listed_values
 
 ROOT = Path(__file__).parents[2]
 DOC = ROOT / "docs" / "attacks.md"
@@ -222,6 +223,51 @@ def test_set_differences_are_those_of_their_names() -> None:
                 int(found[1]) / 100,
                 int(found[2]) / 100,
             )
+
+
+# every way to train that a card asks for
+
+
+SOURCES = {
+    DataRole.HARMFUL: "specimen/restricted#attack_train",
+    DataRole.BENIGN: "specimen/benign#attack_train",
+}
+WAYS = ("optimizer", "schedule", "loss_on", "clip", "clip_norm", "shuffle", "drop_last", "method")
+SHORT = {"steps": 2, "batch_size": 4, "warmup_steps": 1, "epochs": 1, "blocks": 2}
+
+
+def training_cards() -> dict[str, AttackCard]:
+    """One card per way to train: kind, recipe, and knobs that choose between pieces of code."""
+    found: dict[str, AttackCard] = {}
+    for card in CARDS.values():
+        if card.paper and ATTACKS.get(card.attack).uses_rows:
+            ways = {name: card.config.get(name) for name in (*WAYS, "recipe")}
+            found.setdefault(json.dumps([card.attack, ways], sort_keys=True), card)
+    return {card.name: card for card in found.values()}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from threatspec.testing._bench import Bench
+
+    return Bench(tmp_path_factory.mktemp("bench"), "specimen:shallow")
+
+
+@pytest.mark.parametrize("name", training_cards())
+def test_every_way_to_train_trains(bench: Any, name: str) -> None:
+    """Two steps on a few rows, and everything else as published."""
+    card = CARDS[name]
+    attack = ATTACKS.get(card.attack)
+    knobs = dict(next(each_value(attack.Config, card.config)))
+    knobs |= {key: value for key, value in SHORT.items() if key in knobs}
+    config = attack.Config.model_validate_json(json.dumps(knobs)).settled(8)
+    roles = attack.roles(config) or (DataRole.HARMFUL,)
+    data = {role.value: {"source": SOURCES[role], "n": 8} for role in roles}
+    seeds = dict.fromkeys(attack.streams, 0)
+    result = bench.attack(card.attack, config.model_dump(mode="json"), data, seeds, None)
+    assert result.status is TrialStatus.DONE, result.message
+    assert result.realised
+    assert all(run.weight_delta > 0 for run in result.realised)
 
 
 # what people are shown
