@@ -295,7 +295,7 @@ def _knobs(config: type[BaseModel], preset: dict[str, Any]) -> tuple[Knob, ...]:
     return tuple(
         Knob(
             info.alias or name,
-            preset.get(name, "required" if info.is_required() else _plain(info.default)),
+            preset.get(name, "required" if info.is_required() else _plain(info.get_default(call_default_factory=True))),
             says.get(name, ""),
         )
         for name, info in config.model_fields.items()
