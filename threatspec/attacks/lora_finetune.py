@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from threatspec.attacks._finetune import Finetune, FinetuneConfig, ask_for_training, finetune_cost
+from threatspec.attacks._space import Searched
 from threatspec.attacks.base import (
     ATTACKS,
     Answer,
@@ -25,7 +26,7 @@ __all__ = ["LoraFinetune", "LoraFinetuneConfig"]
 class LoraFinetuneConfig(FinetuneConfig):
     """Knobs of an optimisation and of its adapter."""
 
-    rank: int = Field(default=8, ge=1, le=1024)
+    rank: Annotated[int, Field(ge=1, le=1024), Searched(choices=(4, 8, 16, 64))] = 8
     """Rank of the adapter."""
     alpha: float = Field(default=16.0, gt=0)
     """The adapter's product is scaled by alpha / rank."""
