@@ -70,7 +70,10 @@ class ResidentSubject:
         return int(self.tokenizer.eos_token_id)
 
     def render(self, request: Request, serving: Serving) -> Rendered:
-        """What the model sees of a request under a serving."""
+        """What the model sees of a request under a serving.
+
+        Raises ThreatspecError TS-TEMPLATE if it asks for a chat template and there is none.
+        """
         text = self._templated(request.prompt, serving)
         native = serving.template == "native"
         ids = self.tokenizer(text, add_special_tokens=not native)["input_ids"]
@@ -86,6 +89,12 @@ class ResidentSubject:
     def _templated(self, prompt: str, serving: Serving) -> str:
         if serving.template == "none":
             return prompt
+        if not self.tokenizer.chat_template:
+            raise ThreatspecError(
+                "TS-TEMPLATE",
+                f"{self.card.ref} must have a chat template, but its tokenizer has none; "
+                "ask with `template: none`, or use a tokenizer with a template",
+            )
         turns = [{"role": "user", "content": prompt}]
         if serving.system is not None:
             turns.insert(0, {"role": "system", "content": serving.system})
