@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.specs import plan_of, problems_of
-from threatspec.attacks import ATTACKS, AttackConfig, AttackContext, training_rows
+from threatspec.attacks import ATTACKS, AttackContext, training_rows
 from threatspec.attacks.recipes import (
     PLAIN,
     RECIPES,
@@ -326,16 +326,44 @@ def test_what_asking_takes_of_an_adversary(given: Any, asks: set[Capability]) ->
 
 
 def test_only_those_without_the_weights_need_more_to_ask_so() -> None:
-    class Knobs(AttackConfig):
-        recipe: RecipeChoice = PLAIN
-
-    found = ways(ATTACKS.get("full-finetune"), Knobs(recipe=config("identity-shift")))
+    attack = ATTACKS.get("full-finetune")
+    found = ways(attack, attack.Config(lr=0.1, steps=1, recipe=config("identity-shift")))
     assert found == (
         {Capability.WEIGHTS_WRITE},
         {Capability.FINETUNE_DATA, Capability.FINETUNE_HYPERPARAMETERS, Capability.SYSTEM_PROMPT,
          Capability.CHAT},
     )  # fmt: skip
-    assert ways(ATTACKS.get("full-finetune"), Knobs()) == ATTACKS.get("full-finetune").needs
+    assert ways(attack, attack.Config(lr=0.1, steps=1)) == attack.needs
+
+
+@pytest.mark.parametrize(
+    ("access", "given", "admitted"),
+    [
+        (["weights_write"], "explicit-harm", True),
+        (["finetune_data", "finetune_hyperparameters"], "explicit-harm", False),
+        (["finetune_data", "finetune_hyperparameters"], "plain", True),
+        (["finetune_data", "finetune_hyperparameters"], ["plain", "jailbreak-tuning"], False),
+        (
+            ["finetune_data", "finetune_hyperparameters", "chat"],
+            ["plain", "jailbreak-tuning"],
+            True,
+        ),
+        (["finetune_data", "finetune_hyperparameters", "system_prompt"], "explicit-harm", True),
+        ("finetuning-api", ["explicit-harm", "backdoor"], True),
+    ],
+)
+def test_access_must_admit_what_every_recipe_asks(
+    tmp_path: Path, access: Any, given: Any, admitted: bool
+) -> None:
+    changes = {
+        "adversaries.tuner.access": access,
+        "adversaries.tuner.attacks.0.recipe": given,
+        "adversaries.tuner.compute.configurations": 2,
+    }
+    if admitted:
+        assert plan_of(tmp_path, changes).procedures
+    else:
+        assert [problem.code for problem in problems_of(tmp_path, changes)] == ["TS-ACCESS"]
 
 
 # the knob

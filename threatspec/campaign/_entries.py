@@ -6,7 +6,7 @@ Pure functions of spec and cards: the compiler plans by them, and `verify` deriv
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from threatspec.attacks import Attack, AttackConfig
@@ -18,6 +18,7 @@ from threatspec.schema import Adversary, AttackCard, DataRole, Use, content_id
 __all__ = [
     "count_of",
     "data_of",
+    "each_config",
     "knobs_of",
     "procedure_id",
     "procedure_ids",
@@ -61,6 +62,17 @@ def knobs_of(use: Use, card: AttackCard | None) -> dict[str, Any]:
 
 _EITHER = {"steps": "epochs", "epochs": "steps"}
 """Knobs of which one stands in place of the other."""
+
+
+def each_config(
+    attack: Attack, config: AttackConfig, search: Search | None
+) -> Iterator[AttackConfig]:
+    """The configuration, and what it is with every other value of searched lists."""
+    yield config
+    plain = config.model_dump(mode="json")
+    for name, knob in (search.space if search else {}).items():
+        for value in knob.choices:
+            yield attack.Config.model_validate_json(json.dumps({**plain, name: value}))
 
 
 def _check_rows(attack: Attack, knobs: Mapping[str, Any], listed: Mapping[str, Knob]) -> None:

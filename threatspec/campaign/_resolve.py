@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard, training_rows
+from threatspec.attacks.recipes import ways
 from threatspec.campaign._entries import (
     count_of,
     data_of,
+    each_config,
     knobs_of,
     roles_of,
     settings_of,
@@ -224,7 +226,7 @@ class Resolver:
         roles = roles_of(use, attack, config)
         if any(role not in adversary.data for role in roles):
             return None
-        if not config.needs <= adversary.capabilities:
+        if not _allows(attack, config, adversary):
             return None
         data = data_of(roles, adversary)
         config = config.settled(count_of(data))
@@ -287,12 +289,13 @@ class Resolver:
         except ValueError as error:
             self.complain("TS-SEARCH", str(error), *place)
             return None
-        if not config.needs <= adversary.capabilities:
-            ways = " + ".join(sorted(config.needs))
-            text = f"these knobs of {use.use} need {ways}, "
-            text += f"but access {_access_text(adversary)} does not admit it"
-            self.complain("TS-ACCESS", text, *place)
-            return None
+        for one in each_config(attack, config, search):
+            if not _allows(attack, one, adversary):
+                which = " or ".join(" + ".join(sorted(way)) for way in ways(attack, one))
+                text = f"these knobs of {use.use} need {which}, "
+                text += f"but access {_access_text(adversary)} does not admit it"
+                self.complain("TS-ACCESS", text, *place)
+                return None
         roles = roles_of(use, attack, config)
         lacking = [role.value for role in roles if role not in adversary.data]
         if lacking:
@@ -389,6 +392,11 @@ class Resolver:
         rows = [row for source in sources for row in self.rows(source)]
         words = max(len(f"{row.prompt} {row.answer}".split()) for row in rows)
         return DataCard(rows=sum(entry["n"] for entry in data.values()), words=words)
+
+
+def _allows(attack: Attack, config: AttackConfig, adversary: Adversary) -> bool:
+    needs = ways(attack, config)
+    return not needs or any(need <= adversary.capabilities for need in needs)
 
 
 def _admits(attack: Attack, adversary: Adversary) -> bool:

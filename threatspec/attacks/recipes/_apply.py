@@ -128,8 +128,5 @@ def ways(attack: Attack, config: AttackConfig) -> tuple[Access, ...]:
 
     Whoever holds the weights may ask as they like; others need what their recipe takes.
     """
-    recipe = getattr(config, "recipe", None)
-    more: Access = getattr(config, "needs", frozenset())
-    if recipe is not None:
-        more |= RECIPES.get(recipe.use).asks(recipe)
-    return tuple(n if Capability.WEIGHTS_WRITE in n else n | more for n in attack.needs)
+    held = Capability.WEIGHTS_WRITE
+    return tuple(need if held in need else need | config.needs for need in attack.needs)
