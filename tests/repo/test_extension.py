@@ -55,6 +55,7 @@ def threatspec(site: Path, folder: Path, *arguments: str) -> str:
     ("kind", "names"),
     [
         ("attacks", {"lead-in", "polite-lead-in", "prefill"}),
+        ("recipes", {"repeated", "plain"}),
         ("judges", {"words-in-order", "exact"}),
         ("benchmarks", {"example/lamps", "specimen/benign"}),
     ],
@@ -71,6 +72,7 @@ def test_list_shows_them_beside_the_built_in_ones(
     [
         ("lead-in", ["words of the adversary's own", "needs access: prefill", "in words."]),
         ("polite-lead-in", ["attack card", "words = certainly here", "this example, attacks"]),
+        ("repeated", ["(recipe)", "several times", "times = 2"]),
         ("words-in-order", ["(judge)", "in their order"]),
         ("example/lamps", ["16 test", "Apache-2.0"]),
     ],
@@ -83,7 +85,7 @@ def test_explain_knows_them(site: Path, project: Path, name: str, words: list[st
 
 def test_editors_are_offered_them(site: Path, project: Path) -> None:
     offered = threatspec(site, project, "schema")
-    for name in ("lead-in", "polite-lead-in", "words-in-order", "example/lamps"):
+    for name in ("lead-in", "polite-lead-in", "repeated", "words-in-order", "example/lamps"):
         assert f'"{name}"' in offered
 
 
