@@ -167,6 +167,18 @@ def test_an_entry_may_count_epochs_where_the_card_counts_steps(tmp_path: Path) -
     }
 
 
+def test_every_bare_kind_can_be_searched(tmp_path: Path) -> None:
+    rows = {
+        "harmful": {"n": 10, "from": "specimen/restricted#attack_train"},
+        "benign": {"n": 20, "from": "specimen/benign#attack_train"},
+    }
+    kinds = [kind for kind, attack in ATTACKS if kind not in {"none", "prefill"}]
+    changes = {"attacks": kinds, "data": rows, "compute": {"configurations": 4}}
+    plan = plan_of(tmp_path, {f"adversaries.tuner.{key}": value for key, value in changes.items()})
+    searched = {procedure.attack for procedure in plan.procedures.values() if procedure.search}
+    assert {"full-finetune", "lora-finetune", "actsvd", "probe-heads"} <= searched
+
+
 def test_both_ways_at_once_are_one_plain_sentence(tmp_path: Path) -> None:
     changes = {f"adversaries.tuner.attacks.0.{key}": 3 for key in ("steps", "epochs")}
     [problem] = problems_of(tmp_path, changes)

@@ -104,7 +104,9 @@ def _ranged(
 
 def _first(knob: Knob) -> Any:
     """A value of a searched knob that stands for all of them where one is wanted."""
-    return knob.choices[0] if knob.choices else knob.low
+    if knob.choices:
+        return knob.choices[0]
+    return int(knob.low) if knob.integer else knob.low
 
 
 def roles_of(use: Use, attack: Attack, config: AttackConfig) -> tuple[DataRole, ...]:
