@@ -130,5 +130,8 @@ def _chosen(view: View, cell: CellEvidence) -> str:
     procedure = view.evidence.plan.procedures.get(cell.cell.procedure)
     if procedure is None or procedure.search is None or cell.config is None:
         return ""
-    known = {name: cell.config.get(name) for name in procedure.search.space}
+    names = dict.fromkeys(
+        (*procedure.search.space, *(("steps",) if procedure.search.rungs else ()))
+    )
+    known = {name: cell.config.get(name) for name in names}
     return ", ".join(f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in known.items())

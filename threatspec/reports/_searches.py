@@ -61,6 +61,7 @@ def _chart(name: str, search: Search | None, cells: Sequence[CellEvidence]) -> S
     low, high = min([0.0, *values]) - _ROOM, max([0.0, *values]) + _ROOM
     most = max(sum(one.spend.flops for one in cell.tried) for cell in cells) or 1.0
     space = tuple(search.space) if search else ()
+    space += ("steps",) if search and search.rungs else ()
     lines = tuple(_line(cell, space, most, low, high) for cell in cells)
     return SearchChart(
         procedure=name,
