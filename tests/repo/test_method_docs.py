@@ -12,6 +12,7 @@ import pytest
 from tests.support.specs import spec_data
 from threatspec import api
 from threatspec.attacks import ATTACKS
+from threatspec.attacks._space import Searched
 from threatspec.attacks._surgery import Surgery, SurgeryConfig
 from threatspec.loading._yaml import read_document
 from threatspec.records import Search
@@ -96,3 +97,31 @@ def test_an_example_is_valid(page: str, tmp_path: Path) -> None:
     data = spec_data({"adversaries": adversaries, "claims.0.against": next(iter(adversaries))})
     (tmp_path / "x.yaml").write_text(json.dumps(data), encoding="utf-8")
     api.check(tmp_path / "x.yaml")
+
+
+def ranges() -> set[tuple[str, str, frozenset[str]]]:
+    """Knob, range in words and the kinds that have it."""
+    kinds: dict[tuple[str, Searched], set[str]] = {}
+    for kind, attack in ATTACKS:
+        for knob, field in attack.Config.model_fields.items():
+            for found in (m for m in field.metadata if isinstance(m, Searched)):
+                kinds.setdefault((knob, found), set()).add(kind)
+    return {(knob, in_words(found), frozenset(own)) for (knob, found), own in kinds.items()}
+
+
+def in_words(found: Searched) -> str:
+    if found.choices:
+        return ", ".join(f"`{choice}`" for choice in found.choices)
+    tail = ", evenly in the logarithm" if found.log else ""
+    return f"{found.low:g} to {found.high:g}{tail}"
+
+
+def test_every_range_of_a_search_is_listed() -> None:
+    lines = PAGES["search"].partition("\n| knob |")[2].partition("\n\n")[0].splitlines()[2:]
+    every = {kind for kind, attack in ATTACKS if attack.uses_rows} - {"hosted-finetune"}
+    listed = set()
+    for line in lines:
+        knob, values, kinds = (cell.strip() for cell in line.strip("|").split("|"))
+        own = every if kinds.startswith("all that train") else set(code(kinds))
+        listed.add((knob.strip("`"), values, frozenset(own)))
+    assert listed == ranges()
