@@ -50,6 +50,7 @@ def tiny(kind: str, *, seed: int = 0, **settings: Any) -> ResidentSubject:
 
     from threatspec.subjects.specimens import build_tokenizer
 
+    torch.set_num_threads(1)  # as subjects are loaded; more are slower on such small matrices
     tokenizer = build_tokenizer()
     ids = {
         "vocab_size": len(tokenizer),

@@ -145,7 +145,7 @@ def test_perturbations(
     subject: ResidentSubject, store: ArtefactStore, layers: tuple[int, ...]
 ) -> None:
     before = trace(subject)
-    done = trained(subject, store, lr=0.3, perturbation=Perturbation(layers=layers, eps=2.0))
+    done = trained(subject, store, lr=0.1, perturbation=Perturbation(layers=layers, eps=2.0))
     assert trace(subject) == before
     assert done.realised.trainable == len(layers) * subject.card.hidden
     vectors = store.load(done.last.artefact)
