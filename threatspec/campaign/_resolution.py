@@ -10,6 +10,7 @@ from threatspec.campaign._claim_answers import check_answers
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolve import Resolved, Resolver
 from threatspec.campaign._search import searched_cost
+from threatspec.campaign._sources import data_card
 from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.loading import LoadedSpec
 from threatspec.measures import DEV_SPLIT, Benchmark
@@ -69,7 +70,7 @@ class Resolution:
         card = self.cards.get(ref)
         if card is None:
             return Spend(steps=sum(resolved.config.runs))
-        data = self.resolver.data_card(resolved.data)
+        data = data_card(self.resolver, resolved.data)
         if resolved.search is None:
             return resolved.attack.cost(card, resolved.config, data)
         return searched_cost(resolved.attack, resolved.config, resolved.search, card, data)

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from threatspec.attacks import ATTACKS, Attack, AttackConfig, DataCard, training_rows
+from threatspec.attacks import ATTACKS, Attack, AttackConfig, training_rows
 from threatspec.attacks.recipes import ways
 from threatspec.campaign._entries import (
     count_of,
@@ -21,6 +21,7 @@ from threatspec.campaign._entries import (
     settings_of,
     trainers_of,
 )
+from threatspec.campaign._sources import check_sources
 from threatspec.errors import Problem, SpecErrors, ThreatspecError, did_you_mean
 from threatspec.loading import (
     LoadedSpec,
@@ -37,7 +38,6 @@ from threatspec.schema import (
     Adversary,
     AttackCard,
     DataRole,
-    DataSource,
     DescriptionCard,
     Use,
     each_value,
@@ -48,8 +48,6 @@ __all__ = ["Resolved", "Resolver", "attack_cards"]
 
 RESIDENT = "resident"
 """The usual back-end, which a name need not tell."""
-DESCRIBED_SPLITS = ("attack_train", "attack_dev", "safeguard_train")
-"""Splits of described benchmarks that rows may be stated to come from."""
 Place = tuple[str | int, ...]
 
 
@@ -199,7 +197,7 @@ class Resolver:
 
     def attacks(self, name: str, adversary: Adversary) -> list[Resolved]:
         """The adversary's attacks: the named ones, or all cards that it can make."""
-        self._check_data(name, adversary)
+        check_sources(self, name, adversary)
         if adversary.attacks is None:
             found = [self._automatic(card, adversary) for card in self.cards.values()]
             return [resolved for resolved in found if resolved]
@@ -333,65 +331,6 @@ class Resolver:
         ways = " or ".join(" + ".join(sorted(need)) for need in attack.needs)
         text = f"{use.use} needs {ways}, but access {_access_text(adversary)} does not admit it"
         self.complain("TS-ACCESS", text, *place)
-
-    def _check_data(self, name: str, adversary: Adversary) -> None:
-        for role, source in adversary.data.items():
-            place = ("adversaries", name, "data", role.value)
-            if self._is_described(source, place):
-                continue
-            try:
-                count = len(self.rows(source.source))
-            except ThreatspecError as error:
-                self.complain(error.code, error.message, *place, "from")
-                continue
-            self._check_unread(source, place)
-            if count < source.n:
-                text = f"{source.source} must hold at least {source.n} rows, but has {count}"
-                self.complain("TS-DATA", text, *place, "n")
-            self._check_origin(source, place)
-
-    def _check_unread(self, source: DataSource, place: Place) -> None:
-        read = [f"{m.benchmark}#{m.split}" for m in self.loaded.spec.measures.values()]
-        if source.source in read:
-            text = f"rows must not be prompts that a measure reads, but {source.source} is read"
-            self.complain("TS-DATA", text, *place, "from")
-
-    def _is_described(self, source: DataSource, place: Place) -> bool:
-        """Whether the rows are only described; what published attacks trained on may be stated."""
-        name, _, split = source.source.partition("#")
-        if self.known_benchmark(name) or not self.describes("benchmark", name, *place, "from"):
-            return False
-        if split not in DESCRIBED_SPLITS:
-            text = f"rows must come from one of the splits {', '.join(DESCRIBED_SPLITS)} "
-            text += f"(BENCHMARK#SPLIT), but got {source.source!r}"
-            self.complain("TS-DATA", text, *place, "from")
-        if source.hash is not None:
-            text = f"{name} is only described, so its hash cannot be compared"
-            self.complain("TS-DATA", text, *place, "hash")
-        self._check_unread(source, place)
-        self._compare("licence", name, source.licence, self.descriptions[name].licence, place)
-        return True
-
-    def _check_origin(self, source: DataSource, place: Place) -> None:
-        """The rows must be those that the spec was written for."""
-        name = source.source.partition("#")[0]
-        found = benchmark(name, self.loaded.folder)
-        self._compare("hash", name, source.hash, found.digest, place)
-        self._compare("licence", name, source.licence, found.licence, place)
-
-    def _compare(self, key: str, name: str, wanted: str | None, got: str, place: Place) -> None:
-        if wanted is not None and wanted != got:
-            text = f"the {key} of {name} must be {wanted!r} as the spec says, but is {got!r}"
-            self.complain("TS-DATA", text, *place, key)
-
-    def data_card(self, data: dict[DataRole, dict[str, Any]]) -> DataCard | None:
-        """Size of the rows an attack will train on; None if that is not known."""
-        sources = [entry["source"] for entry in data.values()]
-        if not sources or not all(self.known_benchmark(s.partition("#")[0]) for s in sources):
-            return None
-        rows = [row for source in sources for row in self.rows(source)]
-        words = max(len(f"{row.prompt} {row.answer}".split()) for row in rows)
-        return DataCard(rows=sum(entry["n"] for entry in data.values()), words=words)
 
 
 def _allows(attack: Attack, config: AttackConfig, adversary: Adversary) -> bool:
