@@ -209,7 +209,10 @@ def test_steps_are_those_of_the_published_epochs(
     assert config["steps"] == epochs * ceil(rows / batch)
 
 
-@pytest.mark.parametrize("name", [n for n in RUNS["2412.07097"] if n[:5] in {"rn-o-", "rn-h-"}])
+REPNOISE = sorted(name for name in RUNS["2412.07097"] if name[:5] in {"rn-o-", "rn-h-"})
+
+
+@pytest.mark.parametrize("name", REPNOISE)
 def test_the_warm_up_of_repnoise_is_a_tenth(name: str) -> None:
     config = CARDS[name].config
     assert config["warmup_steps"] * 10 == config["steps"]

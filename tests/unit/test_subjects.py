@@ -130,7 +130,10 @@ def test_a_specimen_that_is_not_there_says_how_to_get_it(copies: Path) -> None:
 @pytest.mark.parametrize(
     ("ref", "words"),
     [
-        ("deep", "must be one of specimen:..., path:..., gguf:..., hf:..., endpoint:..., but got 'deep'"),
+        (
+            "deep",
+            "must be one of specimen:..., path:..., gguf:..., hf:..., endpoint:..., but got 'deep'",
+        ),
         ("", "but got ''"),
         ("endpoint:x", "but got 'endpoint:x'"),
         ("specimen:deap", "did you mean 'deep'?"),
@@ -492,7 +495,7 @@ def test_an_unknown_model_cannot_be_fetched() -> None:
 
 TAMPERS: tuple[Tamper, ...] = (
     WeightTamper(artefact="art-1", form="dense"),
-    WeightTamper(artefact="art-2", form="lora", adapter={"r": 8, "target_modules": ["q_proj"]}),
+    WeightTamper(artefact="art-2", form="adapter", adapter={"peft_type": "LORA", "r": 8}),
     PrefillTamper(k=3),
     ServingTamper(template="none"),
     ServingTamper(system=""),
