@@ -26,7 +26,6 @@ from threatspec.records import ArtefactStore, Realised, Spend, Stream
 from threatspec.subjects import WeightTamper
 from threatspec.subjects._resident import ResidentSubject
 from threatspec.training._batches import Batch, Encoded, batches, collate, encode
-from threatspec.training._flops import training_flops
 from threatspec.training._job import TrainingJob, Trajectory
 from threatspec.training._loss import mean_loss
 from threatspec.training._meter import Meter
@@ -155,7 +154,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Charge the step before anything of it is computed."""
         chosen = self.plan[state.global_step]
-        cost = sum((self._cost(self._batch(rows)) for rows in chosen), Spend(steps=1))
+        cost = sum((self.method.spend(self._batch(rows)) for rows in chosen), Spend(steps=1))
         self.meter.charge(cost)
         self.spend += cost
         self.loss.append(0.0)
@@ -186,11 +185,6 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         self.policy.after_step(self.model, state.global_step)
         if state.global_step in {*self.job.checkpoints, self.hyper.steps}:
             self.kept[state.global_step] = self.method.checkpoint(self.store)
-
-    def _cost(self, batch: Batch) -> Spend:
-        beside = self.method.size if self.method.beside else None
-        flops = training_flops(self.subject.card, batch.tokens, batch.length, beside)
-        return Spend(tokens=batch.tokens, flops=flops)
 
     def _realised(self, before: float) -> Realised:
         return Realised(
