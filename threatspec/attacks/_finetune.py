@@ -57,7 +57,7 @@ class FinetuneConfig(AttackConfig):
         "adamw", "adam", "sgd", "rmsprop", "adagrad", "adadelta", "schedule-free-adamw"
     ] = "adamw"
     """Update rule. Weight decay is decoupled in adamw and schedule-free-adamw, else L2."""
-    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    betas: tuple[Rate, ...] = Field(default=(0.9, 0.999), min_length=2, max_length=2)
     """Of adamw, adam and schedule-free-adamw: how fast both averages forget."""
     eps: float = Field(default=1e-8, gt=0, le=1)
     """What is added to denominators of the update rule."""
