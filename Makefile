@@ -56,7 +56,7 @@ families: $(VENV)/.run  ## Run claims/families on the specimens and publish the 
 	    --html reports/families/$$name.html > /dev/null; \
 	done
 
-bench: $(VENV)/.dev  ## Print the ratios of benchmarks/
+bench: $(VENV)/.dev  ## Print the ratios of benchmarks/ (lora_trial wants the extra `bench` too)
 	$(BIN)/python -m benchmarks
 
 specimens: $(VENV)/.run  ## Rebuild the specimens' weights from a seed

@@ -19,6 +19,9 @@ BENCHMARKS = (
     "campaign_bytes",
     "simulate_cluster",
     "error_rates",
+    "lora_trial",
+    "checkpoints",
+    "finetune_memory",
     "surgery",
 )
 
