@@ -25,6 +25,7 @@ __all__ = [
     "roles_of",
     "settings_of",
     "trainers_of",
+    "with_knobs",
 ]
 
 Data = dict[DataRole, dict[str, Any]]
@@ -67,21 +68,42 @@ _EITHER = {"steps": "epochs", "epochs": "steps"}
 def each_config(
     attack: Attack, config: AttackConfig, search: Search | None
 ) -> Iterator[AttackConfig]:
-    """The configuration, and what it is with every other value of searched lists."""
+    """The configuration, and what it is with every other value of searched knobs: all of a list,
+    both ends of a range. Of several knobs one is moved at a time, and all to their last value."""
     yield config
+    knobs = dict(search.space) if search else {}
+    if search and search.rungs:
+        knobs["steps"] = Knob(choices=search.rungs)
+    for name, knob in knobs.items():
+        for value in knob.choices or (knob.low, knob.high):
+            yield with_knobs(attack, config, {name: value})
+    yield with_knobs(attack, config, {n: k.choices[-1] if k.choices else k.high
+                                      for n, k in knobs.items()})  # fmt: skip
+
+
+def with_knobs(attack: Attack, config: AttackConfig, knobs: Mapping[str, Any]) -> AttackConfig:
+    """The configuration with other values; one of two ways of saying a thing drops the other."""
     plain = config.model_dump(mode="json")
-    for name, knob in (search.space if search else {}).items():
-        for value in knob.choices:
-            yield attack.Config.model_validate_json(json.dumps({**plain, name: value}))
+    dropped = {_EITHER[name] for name in knobs if name in _EITHER}
+    kept = {name: value for name, value in plain.items() if name not in dropped}
+    return attack.Config.model_validate_json(json.dumps({**kept, **_whole(attack, knobs)}))
+
+
+def _whole(attack: Attack, knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Ends of a range of whole numbers are whole numbers."""
+    return {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in knobs.items()}
 
 
 def _check_rows(attack: Attack, knobs: Mapping[str, Any], listed: Mapping[str, Knob]) -> None:
     """Rows are drawn once, so every value of a searched knob must read the same."""
     for name, knob in listed.items():
         each = (json.dumps({**knobs, name: value}) for value in knob.choices)
-        roles = {attack.roles(attack.Config.model_validate_json(text)) for text in each}
-        if len(roles) > 1:
+        found = [attack.Config.model_validate_json(text) for text in each]
+        if len({attack.roles(config) for config in found}) > 1:
             text = f"values of a searched {name} must read the same rows, but these do not; "
+            raise ValueError(f"{text}write an entry for each")
+        if len({str(attack.scores(config)) for config in found}) > 1:
+            text = f"values of a searched {name} must read the same scores, but these do not; "
             raise ValueError(f"{text}write an entry for each")
 
 
@@ -95,7 +117,8 @@ def _ranged(
     bare = not use.knobs or (use.search is not None and not listed)
     if use.use != attack.kind or not bare or (adversary.compute.configurations or 1) < 2:
         return {}
-    most = {"steps": adversary.compute.steps, "rank": adversary.limits.rank_max}
+    limits = adversary.limits
+    most = {"steps": adversary.compute.steps, "rank": limits.rank_max, "share": limits.sparsity_max}
     given = {**use.knobs, **listed}
     if "epochs" in given:
         given["steps"] = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
-from threatspec.attacks import Surface
+from threatspec.attacks import AttackConfig, Surface
 from threatspec.campaign._built import Recipe, built_card, built_name
 from threatspec.campaign._claim_answers import check_answers
+from threatspec.campaign._entries import count_of, each_config, with_knobs
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolve import Resolved, Resolver
 from threatspec.campaign._search import searched_cost
@@ -73,7 +75,8 @@ class Resolution:
         data = data_card(self.resolver, resolved.data)
         if resolved.search is None:
             return resolved.attack.cost(card, resolved.config, data)
-        return searched_cost(resolved.attack, resolved.config, resolved.search, card, data)
+        knobs = partial(with_knobs, resolved.attack, resolved.config)
+        return searched_cost(resolved.attack, knobs, resolved.search, card, data)
 
 
 def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
@@ -251,6 +254,10 @@ def _searches(found: Resolution) -> None:
             continue
         read = {o.measure for o in operands(parse_predicate(claim.holds))}
         read |= {o.measure for o in operands(parse_predicate(claim.counts_if or claim.holds))}
+        for name in sorted(read):
+            if found.spec.measures[name].split == DEV_SPLIT:
+                text = f"a search must not read what the verdict reads, but {name} is read on "
+                found.resolver.complain("TS-SEARCH", text + DEV_SPLIT, "measures", name, "split")
         for name in sorted(read & found.benchmarks.keys()):
             if not found.benchmarks[name].items(DEV_SPLIT):
                 text = f"a search needs prompts in split {DEV_SPLIT} of {name}, but there are none"
@@ -302,12 +309,19 @@ def _excess(found: Resolution, resolved: Resolved, adversary: Adversary, ref: st
     return ""
 
 
+def _configs(resolved: Resolved) -> list[AttackConfig]:
+    """Whatever a search may try at the ends of its knobs, with rows counted."""
+    found = each_config(resolved.attack, resolved.config, resolved.search)
+    return [config.settled(count_of(resolved.data)) for config in found]
+
+
 def _over_rank(resolved: Resolved, adversary: Adversary) -> str:
     """Training without an adapter changes weights by any rank, so no limit of it is kept."""
     limit = adversary.limits.rank_max
     if limit is None or resolved.attack.surface is not Surface.WEIGHTS:
         return ""
-    rank = resolved.config.change_rank
+    ranks = [config.change_rank for config in _configs(resolved)]
+    rank = None if None in ranks else max(rank for rank in ranks if rank is not None)
     if rank is not None and rank <= limit:
         return ""
     got = "nothing bounds that of its change" if rank is None else f"its rank is {rank}"
@@ -316,8 +330,9 @@ def _over_rank(resolved: Resolved, adversary: Adversary) -> str:
 
 def _over_sparsity(resolved: Resolved, adversary: Adversary) -> str:
     """Of edits that set weights to 0; an edit that sets none to 0 keeps any limit."""
-    limit, share = adversary.limits.sparsity_max, resolved.config.sparsity
-    if limit is None or share is None or share <= limit:
+    limit = adversary.limits.sparsity_max
+    share = max((config.sparsity or 0.0 for config in _configs(resolved)), default=0.0)
+    if limit is None or share <= limit:
         return ""
     text = f"{resolved.name} must stay within the adversary's sparsity_max {limit:g}, "
     return f"{text}but it may set a share of {share:g} to 0"
@@ -329,10 +344,8 @@ def _search_excess(resolved: Resolved, adversary: Adversary) -> str:
     most, tried = adversary.compute.configurations, resolved.search.configurations
     if most is not None and tried > most:
         return f"{resolved.name} must stay within {most} configurations, but tries {tried}"
-    knob, steps = resolved.search.space.get("steps"), adversary.compute.steps
-    highest = max((*resolved.search.rungs, *(knob.choices if knob else ())), default=0)
-    highest = max(highest, knob.high if knob else 0)
-    highest = highest or max(resolved.config.runs, default=0)
+    steps = adversary.compute.steps
+    highest = max((run for config in _configs(resolved) for run in config.runs), default=0)
     if steps is not None and highest > steps:
         text = f"steps of {resolved.name} must stay within the adversary's {steps:g}, "
         return f"{text}but the search goes up to {highest:g}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -257,14 +257,15 @@ def _key(config: Mapping[str, Any], search: Search) -> str:
 
 
 def searched_cost(
-    attack: Attack, config: AttackConfig, search: Search, card: SubjectCard, data: DataCard | None
+    attack: Attack,
+    with_knobs: Callable[[Mapping[str, Any]], AttackConfig],
+    search: Search,
+    card: SubjectCard,
+    data: DataCard | None,
 ) -> Spend:
     """Predicted spend of a search and its final run: each costs what those cost that fill the
     space, on the average; reading `attack_dev` comes to it."""
-    tried = [
-        attack.cost(card, type(config).model_validate({**config.model_dump(), **one}), data)
-        for one in _filling(search, 0)
-    ]
+    tried = [attack.cost(card, with_knobs(one), data) for one in _filling(search, 0)]
     runs = 1 if search.rule == "free" else search.configurations + 1
     total = sum(tried, Spend())
     return Spend(

@@ -12,6 +12,7 @@ from threatspec.errors import CODES, ExitCode
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
     from threatspec.claims import Rule
 
@@ -163,6 +164,14 @@ def _model(name: str) -> Iterator[Explanation]:
         yield Explanation(name, "model", package.says, facts)
 
 
+def _trainer(name: str) -> Iterator[Explanation]:
+    from threatspec.training import TRAINERS
+
+    if name in TRAINERS:
+        says = f"Trains by {TRAINERS.get(name).says}."
+        yield Explanation(name, "trainer", says, tuple(_origin(TRAINERS, name)))
+
+
 def _runner(name: str) -> Iterator[Explanation]:
     from threatspec.cli._kinds import profiles
 
@@ -283,8 +292,8 @@ def _field(name: str) -> Iterator[Explanation]:
 
 
 _KINDS: tuple[Callable[[str], Iterator[Explanation]], ...] = (
-    *(_attack, _recipe, _judge, _benchmark, _description, _safeguard, _model, _runner, _access),
-    *(_capability, _verdict, _rule, _error, _exit_code, _field),
+    *(_attack, _recipe, _judge, _benchmark, _description, _safeguard, _model, _runner, _trainer),
+    *(_access, _capability, _verdict, _rule, _error, _exit_code, _field),
 )
 
 
@@ -295,12 +304,16 @@ def _knobs(config: type[BaseModel], preset: dict[str, Any]) -> tuple[Knob, ...]:
     return tuple(
         Knob(
             info.alias or name,
-            preset.get(name, "required" if info.is_required() else _plain(info.get_default(call_default_factory=True))),
+            preset.get(name, "required" if info.is_required() else _default(info)),
             says.get(name, ""),
         )
         for name, info in config.model_fields.items()
         if name != "format"
     )
+
+
+def _default(info: FieldInfo) -> Any:
+    return _plain(info.get_default(call_default_factory=True))
 
 
 def _plain(default: Any) -> Any:

@@ -89,6 +89,12 @@ def _rules() -> Iterable[Entry]:
     return ((code, rule.says) for code, rule in RULES.items())
 
 
+def _trainers() -> Iterable[Entry]:
+    from threatspec.training import TRAINERS
+
+    return ((name, trainer.says) for name, trainer in TRAINERS.survey()[0].items())
+
+
 def _runners() -> Iterable[Entry]:
     return ((name, f"runner profile in {path}") for name, path in profiles(Path.cwd()).items())
 
@@ -154,6 +160,7 @@ KINDS: dict[str, Callable[[], Iterable[Entry]]] = {
     "runners": _runners,
     "safeguards": _safeguards,
     "specimens": _specimens,
+    "trainers": _trainers,
     "verdicts": _verdicts,
 }
 """Names by kind; calling one imports the rooms that know them, and none of the others."""

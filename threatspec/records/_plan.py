@@ -95,7 +95,8 @@ class Search(Model):
     """How many later ones are proposed at once, from the same outcomes."""
     rule: Literal["once", "per-replicate", "free"] = "once"
     rungs: tuple[int, ...] = ()
-    """Successive halving: steps of each rung; the best of one are trained on to the next."""
+    """Successive halving: steps of each rung. The best of one go on to the next, trained from the
+    start with the same seeds: where the rate is constant, the same trajectory."""
     keep: int = 2
     """One of so many goes on to the next rung."""
 

@@ -63,7 +63,14 @@ def render_terminal(
         if full:
             _evidence(console, view)
         console.print()
+    for replay in report.replays:
+        if replay.says or full:
+            found = "; ".join(replay.says) or "no difference"
+            _print(console, f"{replay.procedure} on {replay.subject}: {found}", "back-ends")
     if full:
+        for chart in report.searches:
+            for line in chart.lines:
+                _print(console, f"{chart.procedure} on {line.subject}: {line.says}", "search")
         _print(console, f"{words.spend(report.total)} by all attacks together", "spent")
         if report.details.timeline:
             _print(console, report.details.timeline.says, "time")

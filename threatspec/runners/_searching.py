@@ -9,6 +9,7 @@ from typing import Any
 
 from threatspec.attacks import Attack, AttackConfig, DataCard
 from threatspec.campaign import search_seed
+from threatspec.campaign._entries import with_knobs
 from threatspec.campaign._objective import breach, margin
 from threatspec.campaign._search import Told, batch_of, best, propose
 from threatspec.errors import ThreatspecError
@@ -62,7 +63,8 @@ def choose(
     if "index" not in work:
         return _winner(trial, attack, told, left)
     proposal = propose(search, search_seed(work["root"], work["run"]), work["index"], told)
-    config = attack.Config.model_validate({**trial.work["config"], **proposal}, strict=False)
+    preset = attack.Config.model_validate(trial.work["config"], strict=False)
+    config = with_knobs(attack, preset, proposal).settled(data.rows if data else 0)
     reading = Spend(flops=work["reading"])
     open_ = search.configurations - batch_of(search, work["index"])
     return _fitted(attack, config, proposal, left, open_, reading, card, data)

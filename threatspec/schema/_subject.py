@@ -21,7 +21,7 @@ class Subject(Described):
 
     model: Text
     """Where the weights are: `specimen:NAME`, `path:FOLDER`, `gguf:NAME` (fetched by `threatspec
-    models fetch NAME`) or `hf:REPO@REVISION`."""
+    models fetch NAME`), `hf:REPO@REVISION` or `endpoint:URL#MODEL`."""
     undefended: Text | None = None
     """The same weights without the safeguard: the ceiling of attacks and the base of utility."""
     control: Text | None = None

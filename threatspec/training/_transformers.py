@@ -66,6 +66,7 @@ class TransformersTrainer:
         encoded = encode(self.subject, rows, job.hyperparameters)
         method = method_of(self.subject, job)
         with method.trainable() as model, _undisturbed(model):
+            method.begin(encoded)
             return _Run(self, model, method, encoded, job, policy, meter).trajectory()
 
 
