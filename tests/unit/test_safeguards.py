@@ -201,7 +201,7 @@ def test_fit_asks_once_and_returns_the_last_checkpoint(kind: str) -> None:
     assert job.hyperparameters.steps == 5
     assert job.hyperparameters.batch_size == 7
     assert not job.hyperparameters.shuffle  # batches are as they were mixed
-    assert job.hyperparameters.lora is None
+    assert job.hyperparameters.adapter is None
     assert job.seeds == given.seeds
     weights = {"s": 0.0, "b": 0.0}
     for row in job.rows:

@@ -19,10 +19,9 @@ from threatspec.reports._worst import worst
 
 __all__ = ["markdown_code", "markdown_prose", "markdown_text", "render_markdown"]
 
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "@": "`@`"}
-"""A code span around `@` keeps a name behind it from being told that it was mentioned."""
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
 _MARKUP = re.compile(r"[\\`*_\[\]~$]")
-_ENTITY = re.compile(r"[&<>|@]")
+_ENTITY = re.compile(r"[&<>|]|@+")
 _LINK = re.compile(r"(?i)(www|https?|ftp|mailto|xmpp)(\.|:)")
 _BLOCK = re.compile(r"^(?:[#+=:-]|\d+[.)])")
 _MOST = 100
@@ -67,8 +66,9 @@ def markdown_prose(text: str) -> str:
 
 def _text(text: str) -> str:
     shown = _MARKUP.sub(r"\\\g<0>", text)
-    # entities after markup: what they are made of is not escaped again
-    shown = _ENTITY.sub(lambda m: _ENTITIES[m[0]], shown)
+    # entities after markup: what they are made of is not escaped again. A code span around `@`
+    # keeps a name behind it from being told that it was mentioned.
+    shown = _ENTITY.sub(lambda m: _ENTITIES.get(m[0], f"`{m[0]}`"), shown)
     return _LINK.sub(lambda m: f"{m[1]}&#{ord(m[2])};", shown)
 
 
