@@ -50,7 +50,7 @@ def cell_seconds(folder: Path, cells: int) -> list[float]:
     attacked = [cell for cell in plan.cells.values() if cell.attack]
     for cell in attacked[:cells]:
         started = time.perf_counter()
-        judging = plan.trials[cell.measures["asr"]]
+        judging = plan.trials[cell.measures["asr"][0]]
         asking = plan.trials[judging.needs[0]]
         for trial in (plan.trials[cell.attack], asking, judging):
             results[trial.id] = executor.run(trial, results)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ArtefactStore"]
 
+_PIECE = 2**20
 _KEPT_BYTES = 512 * 2**20
 """Of artefacts that were fetched from a URL: one is mounted again and again."""
 
@@ -45,14 +49,23 @@ class ArtefactStore:
 
         Raises ThreatspecError TS-DISK-FULL if there is no room, TS-STORAGE.
         """
-        from safetensors.torch import save
+        from safetensors.torch import save_file
 
         kept = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-        data = save(kept)
-        name = f"art-{hashlib.sha256(self.owner.encode() + data).hexdigest()[:16]}"
-        if name not in self:
-            self.place.write(_file(name), data)
+        with self.place.scratch() as file:  # never as bytes in memory: models are large
+            _written(partial(save_file, kept, file))
+            name = f"art-{self._digest(file)[:16]}"
+            if name not in self:
+                self.place.take(file, _file(name))
         return name
+
+    def _digest(self, file: Path) -> str:
+        """Of the owner's name and the file's bytes."""
+        digest = hashlib.sha256(self.owner.encode())
+        with file.open("rb") as stream:
+            while piece := stream.read(_PIECE):
+                digest.update(piece)
+        return digest.hexdigest()
 
     def load(self, name: str) -> dict[str, Tensor]:
         """The tensors of artefact `name`. Raises ThreatspecError TS-RECORDS if it is not there."""
@@ -94,6 +107,19 @@ class ArtefactStore:
     def remove_all(self) -> None:
         """Delete the folder with everything in it."""
         self.place.remove_all()
+
+
+def _written(write: Callable[[], None]) -> None:
+    """What the library says of a full disk, as Python says it."""
+    from safetensors import SafetensorError
+
+    try:
+        write()
+    except SafetensorError as error:
+        for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            if f"os error {number}" in str(error):
+                raise OSError(number, os.strerror(number)) from error
+        raise
 
 
 def _file(name: str) -> str:

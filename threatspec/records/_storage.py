@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -63,6 +64,26 @@ class Storage:
                 self._system.pipe_file(self._full(name), data)
             else:
                 _write(Path(self._full(name)), data)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A file to be written, on the same disk where that is a local one; gone afterwards."""
+        folder = Path(tempfile.gettempdir() if self._remote else self._address)
+        path = folder / f"{secrets.token_hex(8)}.tmp"
+        with self._told("written"):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                yield path
+            finally:
+                path.unlink(missing_ok=True)
+
+    def take(self, file: Path, name: str) -> None:
+        """Put a whole file that was written to `scratch` there, or nothing."""
+        with self._told("written"):
+            if self._remote:
+                self._system.put_file(str(file), self._full(name))
+            else:
+                os.replace(file, self._full(name))
 
     def read(self, name: str) -> bytes:
         """The bytes of a file."""

@@ -101,14 +101,20 @@ def _is_memory(error: RuntimeError) -> bool:
     )
 
 
+def _devices(model: nn.Module) -> list[int]:
+    """GPUs that the model lies on; parameters are not gone through where there is none."""
+    if not torch.cuda.is_available():
+        return []
+    return sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+
+
 def _random_state(model: nn.Module) -> list[torch.Tensor]:
     """So that a second try draws the same dropout as the first would have."""
-    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    devices = _devices(model)
     return [torch.get_rng_state(), *(torch.cuda.get_rng_state(index) for index in devices)]
 
 
 def _set_random_state(model: nn.Module, state: Sequence[torch.Tensor]) -> None:
-    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     torch.set_rng_state(state[0])
-    for index, own in zip(devices, state[1:], strict=True):
+    for index, own in zip(_devices(model), state[1:], strict=True):
         torch.cuda.set_rng_state(own, index)

@@ -31,6 +31,9 @@ from threatspec.training._perturbation import mean_norms, project
 
 __all__ = ["Method", "method_of"]
 
+_PIECE = 2**22
+"""Entries."""
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -128,8 +131,7 @@ class Full(Method):
 
     def squared_change(self) -> float:
         """Over all weights."""
-        pairs = ((p.detach(), self.own[name]) for name, p in self.named.items())
-        return sum(float((new - old).double().square().sum()) for new, old in pairs)
+        return sum(_squared(p.detach(), self.own[name]) for name, p in self.named.items())
 
 
 class Beside(Method):
@@ -240,6 +242,12 @@ class Perturbed(Method):
     def squared_change(self) -> float:
         """Over all vectors."""
         return sum(float(v.detach().double().square().sum()) for v in self.named.values())
+
+
+def _squared(new: torch.Tensor, old: torch.Tensor) -> float:
+    """Sum of squared differences in double precision, piece by piece: embeddings are large."""
+    pairs = zip(torch.split(new.flatten(), _PIECE), torch.split(old.flatten(), _PIECE), strict=True)
+    return sum(float((a - b).double().square().sum()) for a, b in pairs)
 
 
 @contextmanager
