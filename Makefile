@@ -53,7 +53,7 @@ families: $(VENV)/.run  ## Run claims/families on the specimens and publish the 
 	set -e; for name in $(FAMILIES); do rm -rf runs/families/$$name; \
 	  $(BIN)/threatspec run claims/families/$$name.yaml --out runs/families/$$name --exit-zero; \
 	  $(BIN)/threatspec report runs/families/$$name --markdown reports/families/$$name.md \
-	    --html reports/families/$$name.html > /dev/null; \
+	    --html runs/families/$$name/report.html > /dev/null; \
 	done
 
 bench: $(VENV)/.dev  ## Print the ratios of benchmarks/ (lora_trial wants the extra `bench` too)

@@ -31,7 +31,7 @@ from threatspec.training._perturbation import mean_norms, project
 
 __all__ = ["Method", "method_of"]
 
-_PIECE = 2**22
+_PIECE = 2**18
 """Entries."""
 
 Tensors = dict[str, torch.Tensor]
