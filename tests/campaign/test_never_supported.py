@@ -54,19 +54,21 @@ class Feigned(FullFinetune):
     says = "trains with a trainer that moves no weight"
 
     def run(self, context, config):
-        from threatspec.training import _resident
+        from threatspec.training._run import Run
 
-        real = _resident._Run._step
+        real = Run._step
 
-        def feign(run, step, batch):
-            run.meter.charge(run._cost(batch))
-            run._note(config.lr, 3.0 / step, batch.loss_tokens, 1.0, run._cost(batch))
+        def feign(run, step, rows):
+            parts = run.accumulator.parts(rows)
+            cost, tokens = run._cost(parts), sum(part.loss_tokens for part in parts)
+            run.meter.charge(cost)
+            run._note(config.lr, 3.0 / step, tokens, 1.0, False, cost)
 
-        _resident._Run._step = feign
+        Run._step = feign
         try:
             return (yield from super().run(context, config))
         finally:
-            _resident._Run._step = real
+            Run._step = real
 
 
 class AlwaysNo(Judge):
