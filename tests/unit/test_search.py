@@ -188,6 +188,56 @@ def test_rows_of_the_split_that_is_searched_on_are_refused(tmp_path: Path) -> No
     assert (problem.code, problem.path) == ("TS-SEARCH", "adversaries.tuner.data.harmful.from")
 
 
+def test_a_value_that_is_listed_twice_is_tried_once(tmp_path: Path) -> None:
+    attack = {"use": "full-finetune", "lr": [1e-3, 1e-3], "steps": 2}
+    [problem] = problems_of(tmp_path, {"adversaries.tuner.attacks": [attack]})
+    assert (problem.code, problem.path) == ("TS-SEARCH", "adversaries.tuner.attacks[0]")
+
+
+@pytest.mark.parametrize(
+    ("limits", "attack"),
+    [
+        ({"rank_max": 8}, {"use": "lora-finetune", "rank": [4, 64]}),
+        ({"sparsity_max": 0.05}, {"use": "snip-prune", "share": [0.01, 0.5]}),
+    ],
+)
+def test_limits_bind_everything_that_a_search_may_try(
+    tmp_path: Path, limits: dict[str, Any], attack: dict[str, Any]
+) -> None:
+    changes = {"adversaries.tuner.limits": limits, "adversaries.tuner.attacks": [attack]}
+    [problem] = problems_of(tmp_path, changes)
+    assert problem.code == "TS-BUDGET"
+
+
+def test_values_that_read_other_scores_are_entries_of_their_own(tmp_path: Path) -> None:
+    data = {"n": 8, "from": "specimen/benign#attack_train"}
+    changes = {
+        "adversaries.tuner.data.benign": data,
+        "adversaries.tuner.attacks": [{"use": "set-difference", "score": ["snip", "wanda"]}],
+    }
+    [problem] = problems_of(tmp_path, changes)
+    assert problem.code == "TS-SEARCH"
+    assert "the same scores" in problem.message
+
+
+def test_a_search_must_not_read_what_the_verdict_reads(tmp_path: Path) -> None:
+    changes = {**SEARCHED, "measures.asr.split": "attack_dev"}
+    [problem] = problems_of(tmp_path, changes)
+    assert (problem.code, problem.path) == ("TS-SEARCH", "measures.asr.split")
+
+
+def test_epochs_are_searched_as_the_steps_that_they_take(tmp_path: Path) -> None:
+    attack = {"use": "full-finetune", "epochs": [1, 3], "lr": 1e-4}
+    plan = plan_of(tmp_path, {"adversaries.tuner.attacks": [attack]})
+    [procedure] = plan.procedures.values()
+    assert procedure.search is not None
+    assert set(procedure.search.space) == {"epochs"}
+    [problem] = problems_of(
+        tmp_path, {"adversaries.tuner.attacks": [{**attack, "epochs": [1, 99]}]}
+    )
+    assert problem.code == "TS-BUDGET"
+
+
 def test_more_configurations_than_the_budget_has_are_tried_in_part(tmp_path: Path) -> None:
     changes = {**SEARCHED, "adversaries.tuner.compute": {"steps": 10, "configurations": 3}}
     [procedure] = plan_of(tmp_path, changes).procedures.values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,12 @@ class Searched:
 def listed_knobs(config: type[AttackConfig], knobs: Mapping[str, Any]) -> dict[str, Knob]:
     """Knobs that are given a list where a single value is meant: finite sets to search."""
     found = listed_values(config, knobs).items()
-    return {name: Knob(choices=values) for name, values in found}
+    return {name: Knob(choices=_once(values)) for name, values in found}
+
+
+def _once(values: Iterable[Any]) -> tuple[Any, ...]:
+    """A value that is listed twice is tried once; values may be lists themselves."""
+    return tuple({repr(value): value for value in values}.values())
 
 
 def space_of(
