@@ -71,9 +71,7 @@ def each_config(
     """The configuration, and what it is with every other value of searched knobs: all of a list,
     both ends of a range. Of several knobs one is moved at a time, and all to their last value."""
     yield config
-    knobs = dict(search.space) if search else {}
-    if search and search.rungs:
-        knobs["steps"] = Knob(choices=search.rungs)
+    knobs = search.varied if search else {}
     for name, knob in knobs.items():
         for value in knob.choices or (knob.low, knob.high):
             yield with_knobs(attack, config, {name: value})
@@ -86,10 +84,10 @@ def with_knobs(attack: Attack, config: AttackConfig, knobs: Mapping[str, Any]) -
     plain = config.model_dump(mode="json")
     dropped = {_EITHER[name] for name in knobs if name in _EITHER}
     kept = {name: value for name, value in plain.items() if name not in dropped}
-    return attack.Config.model_validate_json(json.dumps({**kept, **_whole(attack, knobs)}))
+    return attack.Config.model_validate_json(json.dumps({**kept, **_whole(knobs)}))
 
 
-def _whole(attack: Attack, knobs: Mapping[str, Any]) -> dict[str, Any]:
+def _whole(knobs: Mapping[str, Any]) -> dict[str, Any]:
     """Ends of a range of whole numbers are whole numbers."""
     return {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in knobs.items()}
 

@@ -12,7 +12,7 @@ from threatspec.campaign._entries import count_of, each_config, with_knobs
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolve import Resolved, Resolver
 from threatspec.campaign._search import searched_cost
-from threatspec.campaign._sources import data_card
+from threatspec.campaign._sources import check_rows, data_card
 from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.loading import LoadedSpec
 from threatspec.measures import DEV_SPLIT, Benchmark
@@ -154,22 +154,9 @@ def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) ->
 
 def _check_build(found: Resolution, recipe: Recipe, place: Place) -> None:
     """Rows of a recipe must be there, and none of what a measure reads."""
-    read = {f"{m.benchmark}#{m.split}" for m in found.spec.measures.values()}
     for index, step in enumerate(recipe.steps):
-        if not isinstance(step, AdaptStep):
-            continue
-        at: Place = (*place, "build", index)
-        try:
-            count = len(found.resolver.rows(step.source))
-        except ThreatspecError as error:
-            found.resolver.complain(error.code, error.message, *at, "from")
-            continue
-        if step.source in read:
-            text = f"rows must not be prompts that a measure reads, but {step.source} is read"
-            found.resolver.complain("TS-DATA", text, *at, "from")
-        if count < step.n:
-            text = f"{step.source} must hold at least {step.n} rows, but has {count}"
-            found.resolver.complain("TS-DATA", text, *at, "n")
+        if isinstance(step, AdaptStep):
+            check_rows(found.resolver, step.source, step.n, (*place, "build", index))
 
 
 def _offers(found: Resolution) -> None:

@@ -12,7 +12,7 @@ from threatspec.schema import Adversary, DataRole, DataSource
 if TYPE_CHECKING:
     from threatspec.campaign._resolve import Resolver
 
-__all__ = ["check_sources", "data_card"]
+__all__ = ["check_rows", "check_sources", "data_card"]
 
 DESCRIBED_SPLITS = ("attack_train", "attack_dev", "safeguard_train")
 """Splits of described benchmarks that rows may be stated to come from."""
@@ -25,22 +25,28 @@ def check_sources(resolver: Resolver, name: str, adversary: Adversary) -> None:
         place = ("adversaries", name, "data", role.value)
         if _is_described(resolver, source, place):
             continue
-        try:
-            count = len(resolver.rows(source.source))
-        except ThreatspecError as error:
-            resolver.complain(error.code, error.message, *place, "from")
-            continue
-        _check_unread(resolver, source, place)
-        if count < source.n:
-            text = f"{source.source} must hold at least {source.n} rows, but has {count}"
-            resolver.complain("TS-DATA", text, *place, "n")
-        _check_origin(resolver, source, place)
+        if check_rows(resolver, source.source, source.n, place):
+            _check_origin(resolver, source, place)
 
 
-def _check_unread(resolver: Resolver, source: DataSource, place: Place) -> None:
+def check_rows(resolver: Resolver, source: str, n: int, place: Place) -> bool:
+    """Whether a source has rows at all; complains if they are fewer than `n`, or are measured."""
+    try:
+        count = len(resolver.rows(source))
+    except ThreatspecError as error:
+        resolver.complain(error.code, error.message, *place, "from")
+        return False
+    _check_unread(resolver, source, place)
+    if count < n:
+        text = f"{source} must hold at least {n} rows, but has {count}"
+        resolver.complain("TS-DATA", text, *place, "n")
+    return True
+
+
+def _check_unread(resolver: Resolver, source: str, place: Place) -> None:
     read = [f"{m.benchmark}#{m.split}" for m in resolver.loaded.spec.measures.values()]
-    if source.source in read:
-        text = f"rows must not be prompts that a measure reads, but {source.source} is read"
+    if source in read:
+        text = f"rows must not be prompts that a measure reads, but {source} is read"
         resolver.complain("TS-DATA", text, *place, "from")
 
 
@@ -56,7 +62,7 @@ def _is_described(resolver: Resolver, source: DataSource, place: Place) -> bool:
     if source.hash is not None:
         text = f"{name} is only described, so its hash cannot be compared"
         resolver.complain("TS-DATA", text, *place, "hash")
-    _check_unread(resolver, source, place)
+    _check_unread(resolver, source.source, place)
     _compare(resolver, "licence", name, source.licence, resolver.descriptions[name].licence, place)
     return True
 

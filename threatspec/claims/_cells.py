@@ -130,8 +130,5 @@ def _chosen(view: View, cell: CellEvidence) -> str:
     procedure = view.evidence.plan.procedures.get(cell.cell.procedure)
     if procedure is None or procedure.search is None or cell.config is None:
         return ""
-    names = dict.fromkeys(
-        (*procedure.search.space, *(("steps",) if procedure.search.rungs else ()))
-    )
-    known = {name: cell.config.get(name) for name in names}
+    known = {name: cell.config.get(name) for name in procedure.search.varied}
     return ", ".join(f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in known.items())

@@ -56,7 +56,7 @@ class DesignProcedure:
 
     def values(self, knob: str) -> frozenset[str]:
         """What a knob is set to: one value, or all that a search may try."""
-        found = self.search.space.get(knob) if self.search else None
+        found = self.search.varied.get(knob) if self.search else None
         if found is None:
             return frozenset({repr(self.config[knob])} if self.config.get(knob) is not None else ())
         if found.choices:

@@ -39,7 +39,7 @@ def scope_problems(
 def _templates(named: Any, data: dict[str, Any]) -> str:
     serving = data.get("serving")
     used = serving.get("template", "native") if isinstance(serving, dict) else "native"
-    if not isinstance(named, list) or not named or set(map(str, named)) == {used}:
+    if not isinstance(named, list) or not named or set(map(str, named)) == {str(used)}:
         return ""
     return f"what is used, [{used}], but got [{', '.join(map(str, named))}]"
 

@@ -100,6 +100,11 @@ class Search(Model):
     keep: int = 2
     """One of so many goes on to the next rung."""
 
+    @property
+    def varied(self) -> dict[str, Knob]:
+        """Everything that differs between configurations: the space, and the steps of rungs."""
+        return {**self.space, **({"steps": Knob(choices=self.rungs)} if self.rungs else {})}
+
 
 class Procedure(Model):
     """An attack with everything fixed but the seed."""

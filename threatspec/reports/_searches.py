@@ -60,8 +60,7 @@ def _chart(name: str, search: Search | None, cells: Sequence[CellEvidence]) -> S
     values = [one.value for cell in cells for one in cell.tried if one.value is not None]
     low, high = min([0.0, *values]) - _ROOM, max([0.0, *values]) + _ROOM
     most = max(sum(one.spend.flops for one in cell.tried) for cell in cells) or 1.0
-    space = tuple(search.space) if search else ()
-    space += ("steps",) if search and search.rungs else ()
+    space = tuple(search.varied) if search else ()
     lines = tuple(_line(cell, space, most, low, high) for cell in cells)
     return SearchChart(
         procedure=name,
