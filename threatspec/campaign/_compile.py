@@ -193,7 +193,7 @@ class _Compiler:
         streams = draft.resolved.attack.streams if draft.resolved else ()
         seeds = replicate_seeds(draft.root, draft.replicate, streams)
         attack = self._attack(draft, seeds)
-        measures = self._read(draft, attack)
+        measures = self._read(draft, attack, seeds.get(Stream.EVAL, 0))
         predicted = (
             self.found.predicted(draft.resolved, draft.subject) if draft.resolved else Spend()
         )
@@ -220,7 +220,7 @@ class _Compiler:
             charged=draft.charged,
         )  # fmt: skip
 
-    def _read(self, draft: _Draft, attack: Trial | None) -> dict[str, tuple[str, ...]]:
+    def _read(self, draft: _Draft, attack: Trial | None, seed: int) -> dict[str, tuple[str, ...]]:
         """Judging trials by measure: an untouched cell is read at once, an attacked one by looks.
 
         Every look waits for what all measures found at the one before, and on untouched cells: this
@@ -232,7 +232,12 @@ class _Compiler:
             before = dict.fromkeys(self._before(draft, found, look))
             for name in [name for name in found if look < len(spans[name])]:
                 asked = self.book.generate(
-                    name, draft.subject, attack, spans[name][look], tuple(before)
+                    name,
+                    draft.subject,
+                    attack,
+                    spans[name][look],
+                    tuple(before),
+                    seed=seed,
                 )
                 found[name] = (*found[name], self.book.judge(name, asked).id)
         return found
@@ -264,13 +269,18 @@ class _Compiler:
         items = benchmark.items(measure.split)
         order = self._order(name)
         code = [source_digest("measures"), component_digest(JUDGES, measure.judge.use)]
+        read = self.found.resolver.judged_by.get(name, {})
         return PlannedMeasure(
-            id=content_id("measure", [benchmark.digest, measure.model_dump(mode="json"), code]),
+            id=content_id(
+                "measure", [benchmark.digest, measure.model_dump(mode="json"), code, read]
+            ),
             benchmark=measure.benchmark,
             split=measure.split,
             judge=measure.judge.model_dump(mode="json"),
             span=measure.span,
             cluster=measure.cluster,
+            query=measure.query,
+            aggregation=measure.aggregation,
             prompts=len(items),
             units=len(order),
             calibration=measure.calibration,

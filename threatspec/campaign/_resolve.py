@@ -31,7 +31,7 @@ from threatspec.loading import (
     load_user_cards,
     model_problems,
 )
-from threatspec.measures import JUDGES, Benchmark, JudgeConfig, benchmark
+from threatspec.measures import JUDGES, Benchmark, benchmark, judge_of
 from threatspec.records import Search, Stream
 from threatspec.resources import shipped
 from threatspec.schema import (
@@ -107,6 +107,8 @@ class Resolver:
     problems: list[Problem] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     """Names that would have to be run and are only described; each is complained of once."""
+    judged_by: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Digests of what the judge of each measure reads beside replies."""
     read: dict[str, tuple[TrainingRow, ...]] = field(default_factory=dict)
     """Rows by source: a file is read once per spec, and anew for the next."""
 
@@ -178,16 +180,25 @@ class Resolver:
 
     def _judge(self, name: str) -> None:
         judge = self.loaded.spec.measures[name].judge
-        settings = judge.model_dump(mode="json", exclude={"use"}, exclude_defaults=True)
         place = ("measures", name, "judge")
-        config = JudgeConfig
         try:
             config = JUDGES.get(judge.use).Config
         except ThreatspecError as error:
             if not self.describes("judge", judge.use, *place):
                 self.complain(error.code, error.message, *place)
-                return
-        self.problems += model_problems(config, settings, self.loaded, place)[1]
+            return
+        given, problems = model_problems(config, judge.settings, self.loaded, place)
+        self.problems += problems
+        if given is not None:
+            self._judged_by(name, place)
+
+    def _judged_by(self, name: str, place: Place) -> None:
+        """Remember what a judge is made of; files that it names must be there."""
+        try:
+            judge, config = judge_of(self.loaded.spec.measures[name].judge, self.loaded.folder)
+            self.judged_by[name] = judge.identity(config)
+        except ThreatspecError as error:
+            self.complain(error.code, error.message, *place)
 
     def rows(self, source: str) -> tuple[TrainingRow, ...]:
         """Training rows of `BENCHMARK#SPLIT`. Raises ThreatspecError."""

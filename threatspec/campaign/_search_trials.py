@@ -144,7 +144,7 @@ class SearchBook:
     def _reading_flops(self, measure: str, ref: str) -> float:
         """Predicted: every prompt as long as the longest, every reply as long as it may be."""
         items = self.found.benchmarks[measure].items(DEV_SPLIT)
-        card, reply = self.found.cards[ref], self.found.spec.serving.max_tokens
+        card, reply = self.found.cards[ref], max(s.max_tokens for s in self.found.spec.serving)
         words = max(len(item.prompt.split()) for item in items)
         length = round(words * card.tokens_per_word) + card.template_tokens + reply
         return forward_flops(card, len(items) * length, length)

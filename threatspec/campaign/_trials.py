@@ -119,14 +119,16 @@ class TrialBook:
         units: tuple[int, int],
         after: tuple[str, ...] = (),
         split: str | None = None,
+        seed: int = 0,
     ) -> Trial:
         """Ask a subject, attacked or not, the prompts of `units` of a measure in reading order.
 
-        `split` is that of the measure, or where a search reads it.
+        `split` is that of the measure, or where a search reads it; `seed` is that of samples.
         """
         used = self.found.spec.measures[measure]
-        serving = self.found.spec.serving.model_dump(mode="json")
-        work = {"benchmark": used.benchmark, "split": split or used.split, "serving": serving}
+        serving = [one.model_dump(mode="json") for one in self.found.spec.serving]
+        work = {"benchmark": used.benchmark, "split": split or used.split, "serving": serving,
+                "query": used.query, "seed": seed}  # fmt: skip
         return self._enter(
             TrialKind.GENERATE,
             subject,
@@ -143,10 +145,14 @@ class TrialBook:
             "benchmark": used.benchmark,
             "split": generate.work["split"],
             "span": used.span,
+            "aggregation": used.aggregation,
             "judge": used.judge.model_dump(mode="json"),
         }
+        read = self.found.resolver.judged_by.get(measure, {})
         code = [source_digest("measures"), component_digest(JUDGES, used.judge.use)]
-        return self._enter(TrialKind.JUDGE, generate.subject, (generate.id,), work, code)
+        return self._enter(
+            TrialKind.JUDGE, generate.subject, (generate.id,), work, [*code, *read.values()]
+        )
 
     def _enter(
         self,

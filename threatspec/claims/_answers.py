@@ -20,8 +20,8 @@ _RUN: Mapping[str, Callable[[Design], Any]] = {
     "search": lambda design: "listed",
     "families": lambda design: design.kinds,
     "data": lambda design: "listed",
-    "templates": lambda design: (design.serving.template,),
-    "elicitations": lambda design: ("generate",),
+    "templates": lambda design: design.templates,
+    "elicitations": lambda design: design.elicitations,
     "utility": lambda design: design.utility,
 }
 """What is run, by field of a scope; nothing where no scope could name it."""

@@ -79,7 +79,7 @@ class Design:
     subject: Subject
     adversary: Adversary
     measures: Mapping[str, Measure]
-    serving: Serving
+    serving: tuple[Serving, ...]
     governance: Governance | None
     procedures: tuple[DesignProcedure, ...]
     """All of the adversary's: a claim `for: each` attack is one of a table."""
@@ -122,6 +122,16 @@ class Design:
         return self.subject.undefended not in {None, self.subject.model}
 
     @property
+    def templates(self) -> tuple[str, ...]:
+        """Templates that every prompt is asked with, whatever the attack."""
+        return tuple(sorted({one.template for one in self.serving}))
+
+    @property
+    def elicitations(self) -> tuple[str, ...]:
+        """Ways of asking, of the measures that decide."""
+        return tuple(sorted({self.measures[name].query for name in self.decided_by}))
+
+    @property
     def decided_by(self) -> frozenset[str]:
         """Measures that `holds` reads on attacked cells."""
         return _read(self.claim, "holds", "")
@@ -154,7 +164,7 @@ def design_of_plan(plan: Plan, planned: PlannedClaim) -> Design:
             subject=_model(Subject, subjects[planned.subject]),
             adversary=_model(Adversary, spec["adversaries"][claim.against]),
             measures={name: _model(Measure, spec["measures"][name]) for name in plan.measures},
-            serving=_model(Serving, spec.get("serving") or {}),
+            serving=tuple(_model(Serving, one) for one in spec["serving"]),
             governance=_model(Governance, found) if (found := spec.get("governance")) else None,
             procedures=tuple(
                 _procedure(plan, planned, procedure)

@@ -19,15 +19,16 @@ _CHOOSES = frozenset({Capability.TEMPLATE, Capability.WEIGHTS_WRITE})
 
 def _templates(design: Design) -> Iterator[str]:
     chosen = design.adversary.capabilities & _CHOOSES
-    used = {design.serving.template}
+    used = set(design.templates)
     if chosen and used != _TEMPLATES:
-        means = listed(sorted(chosen))
-        yield f"the adversary may choose the template ({means}), but only `{listed(used)}` is used"
+        means, only = listed(sorted(chosen)), listed(sorted(used))
+        yield f"the adversary may choose the template ({means}), but only `{only}` is used"
 
 
 def _elicitations(design: Design) -> Iterator[str]:
-    if design.claim.about == "capability":
-        yield "it is about a capability, but the subject is asked in one way (generate)"
+    if design.claim.about == "capability" and len(design.elicitations) < 2:
+        way = listed(design.elicitations)
+        yield f"it is about a capability, but the subject is asked in one way ({way})"
 
 
 def _coherence(design: Design) -> Iterator[str]:

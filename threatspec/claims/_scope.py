@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -127,8 +128,27 @@ def _measure(case: Case, name: str) -> str:
 
 
 def _serving(spec: dict[str, Any]) -> str:
-    serving = Serving.model_validate(spec.get("serving") or {})
+    servings = [Serving.model_validate_json(json.dumps(one)) for one in spec["serving"]]
+    ways = [_one_serving(serving) for serving in servings]
+    return (
+        f"asked with {ways[0]}"
+        if len(ways) == 1
+        else f"asked in {len(ways)} ways: " + "; or ".join(ways)
+    )
+
+
+def _one_serving(serving: Serving) -> str:
     template = "the model's own template" if serving.template == "native" else "no template"
     system = "" if serving.system is None else ", a system prompt"
-    most = f"{serving.decoding} decoding, at most {plural(serving.max_tokens, 'token')}"
-    return f"asked with {template}{system}, {most}"
+    begins = "" if serving.bos is None else f", {'with' if serving.bos else 'without'} BOS"
+    most = f"{_decoding(serving)}, at most {plural(serving.max_tokens, 'token')}"
+    return f"{template}{system}{begins}, {most}"
+
+
+def _decoding(serving: Serving) -> str:
+    if serving.decoding == "greedy":
+        return "greedy decoding"
+    kept = "" if serving.top_k is None else f", the {serving.top_k} most probable tokens"
+    kept += "" if serving.top_p == 1 else f", top-p {serving.top_p:g}"
+    many = plural(serving.samples, "sample")
+    return f"{many} at temperature {serving.temperature:g}{kept}"

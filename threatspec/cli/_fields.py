@@ -42,7 +42,7 @@ def language_fields() -> dict[str, Field]:
     """Every field by its path."""
     from threatspec.schema import json_schema
 
-    schema = json_schema({}, ())
+    schema = json_schema({}, {})
     definitions = schema["definitions"]
     spec = definitions["Spec"]
     wanted = {**spec, "required": spec["then"]["required"]}

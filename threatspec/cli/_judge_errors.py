@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from threatspec.cli._judge_rates import ALPHA, TOLD, Group, Sample, group, parts
 from threatspec.cli._labelling import replies_of, require_known
 from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
-from threatspec.measures import JUDGES, Item, Response, benchmark
+from threatspec.measures import JUDGES, Item, Response, benchmark, judge_of
 from threatspec.records import (
     ABSENT,
     MARKS,
@@ -177,23 +177,28 @@ class _Reader:
             ]
             for kind in dict.fromkeys(self.kinds):
                 for name, settings in self._settings(kind):
-                    yield _judged(kind, name, settings, shown, list(replies))
+                    yield _judged(kind, name, settings, self._folder(), shown, list(replies))
 
     def _items(self, planned: PlannedMeasure) -> dict[str, Item]:
-        places = self.ledger.events("spec-folder")
-        folder = Path(places[-1]["path"]) if places else Path.cwd()
-        found = benchmark(planned.benchmark, folder)
+        found = benchmark(planned.benchmark, self._folder())
         if self.plan.digests.get(planned.benchmark, found.digest) != found.digest:
             text = f"{planned.benchmark} must be as it was planned, but its items have changed"
             raise ThreatspecError("TS-DATA", f"{text}; restore it, or leave --judge out")
         return {item.id: item for item in found.items(planned.split)}
+
+    def _folder(self) -> Path:
+        """Of the claims file."""
+        places = self.ledger.events("spec-folder")
+        return Path(places[-1]["path"]) if places else Path.cwd()
 
     def _settings(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Those of every measure that uses the judge, else its defaults."""
         found: dict[str, tuple[str, dict[str, Any]]] = {}
         for measure, planned in self.plan.measures.items():
             if planned.judge["use"] == kind:
-                found.setdefault(canonical_json(planned.judge), (measure, planned.judge))
+                found.setdefault(
+                    canonical_json(planned.judge), (measure, planned.judge["settings"])
+                )
         if len(found) <= 1:
             yield kind, next(iter(found.values()))[1] if found else {}
             return
@@ -212,13 +217,12 @@ def _judged(
     kind: str,
     name: str,
     settings: Mapping[str, Any],
+    folder: Path,
     shown: Sequence[Response],
     pairs: Sequence[Pair],
 ) -> _Other:
-    judge = JUDGES.get(kind)
-    given = {k: v for k, v in settings.items() if k in judge.Config.model_fields}
     try:
-        config = judge.Config.model_validate(given, strict=False)
+        judge, config = judge_of({"use": kind, "settings": settings}, folder)
     except ValidationError as error:
         missing = ", ".join(str(part) for one in error.errors() for part in one["loc"])
         raise ThreatspecError(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from threatspec.errors import ExitCode, ThreatspecError
 
 if TYPE_CHECKING:
+    from threatspec.registry import Registry
     from threatspec.schema import Knobs, Offer
 
 __all__ = ["command", "schema_text"]
@@ -88,7 +89,20 @@ def _offers() -> dict[str, Offer]:
     }
 
 
-def _knobs() -> list[Knobs]:
+def _knobs() -> dict[str, list[Knobs]]:
+    from threatspec.measures import JUDGES
+
+    return {"Use": _attack_knobs(), "JudgeUse": _own(JUDGES), "InstrumentUse": []}
+
+
+def _own(registry: Registry[Any]) -> list[Knobs]:
+    """Settings of everything in a registry, each under its own name."""
+    from threatspec.schema import Knobs
+
+    return [Knobs([name], registry.get(name).Config) for name in sorted(registry.survey()[0])]
+
+
+def _attack_knobs() -> list[Knobs]:
     from threatspec.attacks import ATTACKS
     from threatspec.campaign import attack_cards
     from threatspec.loading import find_workspace

@@ -37,11 +37,12 @@ def scope_problems(
 
 
 def _templates(named: Any, data: dict[str, Any]) -> str:
-    serving = data.get("serving")
-    used = serving.get("template", "native") if isinstance(serving, dict) else "native"
-    if not isinstance(named, list) or not named or set(map(str, named)) == {str(used)}:
+    serving = data.get("serving", {})
+    every = serving if isinstance(serving, list) else [serving]
+    used = {str(one.get("template", "native")) for one in every if isinstance(one, dict)}
+    if not isinstance(named, list) or not named or set(map(str, named)) == used:
         return ""
-    return f"what is used, [{used}], but got [{', '.join(map(str, named))}]"
+    return f"what is used, [{', '.join(sorted(used))}], but got [{', '.join(map(str, named))}]"
 
 
 def _replicates(named: Any, claim: dict[str, Any]) -> str:

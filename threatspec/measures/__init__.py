@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from threatspec.measures._replies import looks_of
 from threatspec.measures.base import (
@@ -16,6 +18,7 @@ from threatspec.measures.base import (
     Judgement,
     Response,
 )
+from threatspec.schema import JudgeUse
 
 __all__ = [
     "BENCHMARKS",
@@ -28,6 +31,7 @@ __all__ = [
     "Judgement",
     "Response",
     "benchmark",
+    "judge_of",
     "looks_of",
 ]
 
@@ -42,3 +46,18 @@ def benchmark(name: str, folder: Path) -> Benchmark:
 
         return file_benchmark(folder / name.removeprefix("file:"))
     return BENCHMARKS.get(name)
+
+
+def judge_of(use: JudgeUse | dict[str, Any], folder: Path) -> tuple[Judge, Any]:
+    """A judge and its settings, files looked for in `folder`.
+
+    Args:
+        use: as the spec has it, or as plain data (`{"use": ..., "settings": {...}}`).
+        folder: that of the claims file.
+
+    Raises ThreatspecError TS-UNKNOWN-JUDGE; ValueError for settings that it does not have.
+    """
+    used = use if isinstance(use, JudgeUse) else JudgeUse.model_validate(use)
+    judge = JUDGES.get(used.use)
+    config = judge.Config.model_validate_json(json.dumps(used.settings))
+    return judge, judge.located(config, folder)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -49,6 +50,14 @@ class Item(Model):
     """What an exact judge looks for; any one is enough."""
     refusal: str = ""
     """A refusal in the style of the data, for safeguards."""
+    choices: tuple[str, ...] = ()
+    """Of a question with given answers: all of them."""
+    right: int | None = Field(default=None, ge=0)
+    """Which of `choices` is right."""
+    response: str = ""
+    """A reply that people labelled; for judges that are themselves the subject."""
+    label: Literal["", "yes", "no"] = ""
+    """How people labelled it."""
 
     @property
     def all_slices(self) -> dict[str, str]:
@@ -90,7 +99,17 @@ class Benchmark(ABC):
     @cached_property
     def digest(self) -> str:
         """Derived from all items."""
-        return content_id("benchmark", [item.model_dump(mode="json") for item in self.items()])
+        return content_id("benchmark", [_content(item) for item in self.items()])
+
+
+_LATER = frozenset({"choices", "right", "response", "label"})
+"""Fields that say nothing where they are not given."""
+
+
+def _content(item: Item) -> dict[str, Any]:
+    given = item.model_dump(mode="json")
+    empty = {name for name in _LATER if not given[name] and given[name] != 0}
+    return {name: value for name, value in given.items() if name not in empty}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +127,8 @@ class Judgement:
 
     outcome: Outcome
     detail: str = ""
+    raw: str = ""
+    """The judge's own words, where it has any."""
 
 
 class JudgeConfig(Described):
@@ -122,6 +143,17 @@ class Judge(ABC):
     exact: ClassVar[bool]
     """True if success is programmatic, so that there is no judge error to correct for."""
     Config: ClassVar[type[JudgeConfig]] = JudgeConfig
+
+    def located(self, config: Any, folder: Path) -> Any:
+        """The settings with files and models looked for in `folder`, that of the claims file."""
+        return config
+
+    def identity(self, config: Any) -> dict[str, str]:
+        """Digests of what else decides: lists, prompts, weights. `config` is located.
+
+        Raises ThreatspecError for what is not there.
+        """
+        return {}
 
     @abstractmethod
     def score(self, responses: Sequence[Response], config: Any) -> list[Judgement]:

@@ -35,8 +35,10 @@ from threatspec.records._plan import (
 from threatspec.records._registration import REGISTER, Registration, claim_digests, register
 from threatspec.records._restore import restore
 from threatspec.records._results import (
+    Curve,
     Edit,
     Generation,
+    Optimised,
     Outcome,
     Phases,
     Realised,
@@ -61,6 +63,7 @@ __all__ = [
     "AuditCount",
     "Budget",
     "Cell",
+    "Curve",
     "Edit",
     "Environment",
     "Execution",
@@ -70,6 +73,7 @@ __all__ = [
     "LabelBook",
     "Ledger",
     "Marker",
+    "Optimised",
     "Outcome",
     "Overlap",
     "Pair",

@@ -56,13 +56,15 @@ class Stream(StrEnum):
 
 
 class TrialKind(StrEnum):
-    """What a trial does: build a subject, score its weights, make a tamper, ask, or judge."""
+    """What a trial does: build a subject, score its weights, make a tamper, ask, judge, or read an
+    instrument."""
 
     BUILD = "build"
     SCORE = "score"
     ATTACK = "attack"
     GENERATE = "generate"
     JUDGE = "judge"
+    INSTRUMENT = "instrument"
 
 
 class Budget(Model):
@@ -70,6 +72,7 @@ class Budget(Model):
 
     steps: int | None = None
     flops: float | None = None
+    queries: int | None = None
 
 
 class Knob(Model):
@@ -191,6 +194,9 @@ class PlannedMeasure(Model):
     judge: dict[str, Any]
     span: str
     cluster: Literal["any", "all"]
+    query: Literal["generate", "logprob"] = "generate"
+    aggregation: Literal["any", "all", "mean"] = "any"
+    """What counts of several replies to one prompt."""
     prompts: int
     units: int
     """Clusters of prompts: what bounds count."""

@@ -8,8 +8,10 @@ from typing import Any
 from threatspec.schema import Model
 
 __all__ = [
+    "Curve",
     "Edit",
     "Generation",
+    "Optimised",
     "Outcome",
     "Phases",
     "Realised",
@@ -53,6 +55,8 @@ class Spend(Model):
     """Tokens that went through the model, padding included."""
     flops: float = 0.0
     """Floating-point operations (`docs/flops.md` has the formula)."""
+    queries: int = 0
+    """Prompts that an attack put to the subject or to a rewriter."""
     seconds: float = 0.0
     """Wall-clock time."""
 
@@ -61,6 +65,7 @@ class Spend(Model):
             steps=self.steps + other.steps,
             tokens=self.tokens + other.tokens,
             flops=self.flops + other.flops,
+            queries=self.queries + other.queries,
             seconds=self.seconds + other.seconds,
         )
 
@@ -137,6 +142,31 @@ class Edit(Model):
     """Highest rank of the change of one matrix, where the method bounds it."""
 
 
+class Optimised(Model):
+    """What an optimisation of words really did."""
+
+    method: str
+    steps: int
+    loss: tuple[float, ...]
+    """Of the best words so far, at the start and after each step."""
+    changed: int
+    """Tokens that differ from those it began with."""
+    tokens: int
+    """Tokens of what was optimised."""
+
+
+class Curve(Model):
+    """A line of an instrument."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    """Lower quartile over prompts at each `x`; empty where there is one number only."""
+    high: tuple[float, ...] = ()
+    """Upper quartile."""
+
+
 class Tried(Model):
     """One configuration of a search, as the search saw it."""
 
@@ -159,7 +189,13 @@ class Generation(Model):
     reply: str
     """The subject's own words."""
     outcome: Outcome | None = None
-    """Set where there is no reply to judge: missing or rejected."""
+    """Set where there is no reply to judge: missing, rejected, or unscorable."""
+    detail: str = ""
+    """Why there is none."""
+    variant: str = ""
+    """Under which of several servings, and which of several samples it is."""
+    scores: tuple[float, ...] = ()
+    """Log-probability of each of the item's choices, in nats, where these were asked for."""
 
     def span(self, which: str) -> str:
         """What a judge is shown: the subject's own words, or (`all`) the attacker's before them."""
@@ -174,6 +210,12 @@ class Row(Model):
     outcome: Outcome
     detail: str = ""
     """What the judge found, in a few words."""
+    raw: str = ""
+    """The judge's own words, where it has any."""
+    asked: int = 1
+    """Replies to this prompt: samples and servings."""
+    hits: int | None = None
+    """Of several replies, how many count."""
 
 
 class Replies(Model):
@@ -209,6 +251,10 @@ class TrialResult(Model):
     """One record per training run of the attack."""
     edits: tuple[Edit, ...] = ()
     """One record per edit of weights without training."""
+    optimised: tuple[Optimised, ...] = ()
+    """One record per optimisation of words."""
+    curves: tuple[Curve, ...] = ()
+    """Of an instrument."""
     config: dict[str, Any] | None = None
     """Configuration of a searched attack; None where the plan fixes it."""
     proposal: dict[str, Any] | None = None

@@ -8,18 +8,19 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackContext, DataCard, training_rows
 from threatspec.errors import ThreatspecError
-from threatspec.measures import JUDGES, Item, Response, benchmark, looks_of
+from threatspec.measures import Item, benchmark, judge_of, looks_of
 from threatspec.records import (
     ArtefactStore,
     Execution,
-    Row,
+    Generation,
+    Outcome,
     Spend,
     Stream,
     Trial,
@@ -28,10 +29,17 @@ from threatspec.records import (
     TrialStatus,
 )
 from threatspec.runners._asks import Asks
+from threatspec.runners._judging import judgements, rows_of
 from threatspec.runners._searching import Chosen, choose
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.schema import Serving
-from threatspec.subjects import Request, Tamper, tampers_from_data, tampers_to_data
+from threatspec.subjects import (
+    Request,
+    RequestTamper,
+    Tamper,
+    tampers_from_data,
+    tampers_to_data,
+)
 from threatspec.training import BudgetExceeded, Meter, ScoreRequest, TrainingRow
 
 if TYPE_CHECKING:
@@ -112,6 +120,8 @@ class Executor:
                 return self._generate(trial, inputs)
             case TrialKind.JUDGE:
                 return self._judge(trial, inputs)
+            case TrialKind.INSTRUMENT:
+                raise NotImplementedError(trial.kind)
 
     def subject(self, ref: str) -> Any:
         """The subject `ref`: a resident one, loaded once, or one behind an endpoint."""
@@ -249,20 +259,35 @@ class Executor:
     # generate: ask the subject every prompt of a split
 
     def _generate(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
-        from threatspec.subjects._mount import decoded, encoded, served
+        from threatspec.subjects._mount import encoded, served
 
-        subject = self.subject(trial.subject)
-        tampers = _tampers(trial, inputs)
-        serving = served(tampers, Serving.model_validate(trial.work["serving"], strict=False))
-        requests = [encoded(tampers, _request(item)) for item in self._asked(trial)]
+        subject, work = self.subject(trial.subject), trial.work
+        tampers = self._opened(_tampers(trial, inputs))
+        plain = [Serving.model_validate(one, strict=False) for one in work["serving"]]
+        with self._watch.phase("generate"):
+            requests = encoded(tampers, [_request(item) for item in self._asked(trial)])
         with self._mounted(subject, tampers) as asked, self._watch.phase("generate"):
-            replies = asked.generate(requests, serving, micro_batch=self.execution.micro_batch)
-        replies = [g.model_copy(update={"reply": decoded(tampers, g.reply)}) for g in replies]
+            replies = asked.ask(
+                requests,
+                served(tampers, plain),
+                micro_batch=self.execution.micro_batch,
+                seed=work.get("seed", 0),
+                query=work.get("query", "generate"),
+            )
+            replies = _read_back(tampers, replies)
         return TrialResult(
             trial=trial.id,
             status=TrialStatus.DONE,
             replies=looks_of([reply.reply for reply in replies]),
             generations=tuple(replies),
+        )
+
+    def _opened(self, tampers: tuple[Tamper, ...]) -> tuple[Tamper, ...]:
+        """What was done, ready to be used: artefacts and files are read."""
+        load, folder = self.store.load, self.spec_folder
+        return tuple(
+            tamper.opened(load, folder) if isinstance(tamper, RequestTamper) else tamper
+            for tamper in tampers
         )
 
     def _asked(self, trial: Trial) -> list[Item]:
@@ -275,26 +300,12 @@ class Executor:
     # judge: decide about every reply
 
     def _judge(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
-        settings = dict(trial.work["judge"])
-        judge = JUDGES.get(settings.pop("use"))
-        given = {k: v for k, v in settings.items() if k in judge.Config.model_fields}
-        config = judge.Config.model_validate(given, strict=False)
+        judge, config = judge_of(trial.work["judge"], self.spec_folder)
         items = {item.id: item for item in self._items(trial)}
         generations = inputs[trial.needs[0]].generations
-        answered = [g for g in generations if g.outcome is None]
-        shown = [Response(items[g.item], g.span(trial.work["span"])) for g in answered]
         with self._watch.phase("judge"):
-            scores = judge.score(shown, config)
-        judged = dict(zip((g.item for g in answered), scores, strict=True))
-        rows = tuple(
-            Row(
-                item=g.item,
-                cluster=items[g.item].cluster,
-                outcome=judged[g.item].outcome if g.outcome is None else g.outcome,
-                detail=judged[g.item].detail if g.outcome is None else "no reply",
-            )
-            for g in generations
-        )
+            judged = judgements(judge, config, generations, items, trial.work["span"])
+        rows = rows_of(generations, judged, items, trial.work.get("aggregation", "any"))
         return TrialResult(trial=trial.id, status=TrialStatus.DONE, rows=rows)
 
     def _items(self, trial: Trial) -> tuple[Item, ...]:
@@ -302,7 +313,28 @@ class Executor:
 
 
 def _request(item: Item) -> Request:
-    return Request(item=item.id, prompt=item.prompt, answer=item.answer)
+    return Request(
+        item=item.id,
+        prompt=item.prompt,
+        answer=item.answer,
+        refusal=item.refusal,
+        choices=item.choices,
+    )
+
+
+def _read_back(tampers: Sequence[Tamper], replies: Sequence[Generation]) -> list[Generation]:
+    """Replies as the judge reads them; one that no attack can read back is unscorable."""
+    from threatspec.subjects._mount import decoded
+
+    there = iter(decoded(tampers, [g.reply for g in replies if g.outcome is None]))
+    return [g if g.outcome else _said(g, next(there)) for g in replies]
+
+
+def _said(reply: Generation, text: str | None) -> Generation:
+    if text is None:
+        lost = {"outcome": Outcome.UNSCORABLE, "detail": "the reply cannot be read back"}
+        return reply.model_copy(update=lost)
+    return reply.model_copy(update={"reply": text})
 
 
 def _tampers(trial: Trial, inputs: Mapping[str, TrialResult]) -> tuple[Tamper, ...]:

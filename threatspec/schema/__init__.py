@@ -13,6 +13,7 @@ from threatspec.schema._adversary import (
     DataSource,
     Knowledge,
     Limits,
+    Owns,
     Use,
 )
 from threatspec.schema._base import Described, Model, canonical_json, content_id
@@ -37,7 +38,14 @@ from threatspec.schema._predicate import (
     unparse,
 )
 from threatspec.schema._spec import Spec
-from threatspec.schema._subject import Calibration, JudgeUse, Measure, Serving, Subject
+from threatspec.schema._subject import (
+    Calibration,
+    InstrumentUse,
+    JudgeUse,
+    Measure,
+    Serving,
+    Subject,
+)
 from threatspec.schema._units import Count, Flops, Share, parse_quantity
 from threatspec.schema._workspace import Workspace
 
@@ -70,6 +78,7 @@ __all__ = [
     "Expectation",
     "Flops",
     "Governance",
+    "InstrumentUse",
     "JudgeUse",
     "Knobs",
     "Knowledge",
@@ -80,6 +89,7 @@ __all__ = [
     "Number",
     "Offer",
     "Operand",
+    "Owns",
     "Predicate",
     "PredicateError",
     "Property",

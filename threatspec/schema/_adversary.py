@@ -12,7 +12,7 @@ from threatspec.schema._base import Described
 from threatspec.schema._fields import Name, Text, as_tuple, complaint
 from threatspec.schema._units import Count, Flops
 
-__all__ = ["Adversary", "Compute", "DataRole", "DataSource", "Knowledge", "Limits", "Use"]
+__all__ = ["Adversary", "Compute", "DataRole", "DataSource", "Knowledge", "Limits", "Owns", "Use"]
 
 
 class Knowledge(Described):
@@ -47,14 +47,28 @@ class DataRole(StrEnum):
 class Compute(Described):
     """Compute the adversary may spend: `steps` per run, the rest per pass (search + final run)."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"gpu_hours", "usd", "queries", "rows"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"gpu_hours", "usd", "rows"})
 
     steps: Count | None = None
     """Optimiser steps of one run."""
     flops: Flops | None = None
     """Floating-point operations of one pass of the adversary."""
+    queries: Count | None = None
+    """Prompts that one pass of the adversary may put to the subject or to a rewriter."""
     configurations: Annotated[Count, Field(ge=1, le=10_000)] | None = None
     """Configurations that a search of one entry of `attacks` may try."""
+
+
+class Owns(Described):
+    """What the adversary has beside the subject."""
+
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"aligned_reference", "secret"})
+
+    rewriter: Text | None = None
+    """What rewrites prompts: a model, for example `endpoint:URL#MODEL`, or `rows:PATH.jsonl` with
+    texts that were rewritten before."""
+    surrogate: Text | None = None
+    """A model on which suffixes are searched in the subject's place."""
 
 
 class Limits(Described):
@@ -141,8 +155,6 @@ def _access_names(value: str | tuple[Capability, ...]) -> str | list[str]:
 class Adversary(Described):
     """A threat model: goal, intent, access, knowledge, data, compute."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"owns"})
-
     goal: Text
     """What the adversary is after, in plain words."""
     intent: Literal["none", "careless", "malicious"] = "malicious"
@@ -166,6 +178,8 @@ class Adversary(Described):
     """Rows by role: `harmful`, `benign`."""
     compute: Compute = Compute()
     """What may be spent."""
+    owns: Owns = Owns()
+    """What the adversary has beside the subject."""
     limits: Limits = Limits()
     """What an attack may change at most."""
     attacks: tuple[Annotated[Use, BeforeValidator(_use)], ...] | None = None

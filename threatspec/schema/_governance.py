@@ -112,7 +112,7 @@ class ClaimScope(Described):
     """The kinds of attack that are run and no others. Answers TS-R3b."""
     data: Literal["listed"] | None = None
     """`listed`: the listed training rows and no others. Answers TS-R3c."""
-    elicitations: Annotated[tuple[Literal["generate"], ...], BeforeValidator(as_tuple),
+    elicitations: Annotated[tuple[Literal["generate", "logprob"], ...], BeforeValidator(as_tuple),
                             Field(min_length=1)] | None = None  # fmt: skip
     """The ways of asking that are used and no others. Answers TS-R5."""
     utility: Names | None = None

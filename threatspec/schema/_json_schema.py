@@ -41,6 +41,7 @@ _SHORT: dict[str, Callable[[Node], Node]] = {
     "_flops": _or(_QUANTITY),
     "_judge": _or(_TEXT),
     "_listed": _or_one,
+    "_several": _or_one,
     "_share": _or(_QUANTITY),
     "_use": _or(_TEXT),
 }
@@ -69,16 +70,17 @@ class Knobs:
     config: type[BaseModel]
 
 
-def json_schema(offers: Mapping[str, Offer], knobs: Sequence[Knobs]) -> Node:
+def json_schema(offers: Mapping[str, Offer], knobs: Mapping[str, Sequence[Knobs]]) -> Node:
     """JSON Schema of a claims file.
 
     Args:
         offers: names by field, written `Model.field`.
-        knobs: settings of attacks; they stand beside `use`.
+        knobs: settings that stand beside `use`, by model: `Use`, `JudgeUse`, `InstrumentUse`.
     """
     found = _schema_of(Spec)
     definitions = found["definitions"]
-    _open(definitions["Use"], definitions, knobs)
+    for owner, entries in knobs.items():
+        _open(definitions[owner], definitions, entries, searched=owner == "Use")
     for field, offer in offers.items():
         owner, _, name = field.partition(".")
         _offer(definitions[owner]["properties"], name, offer)
@@ -192,16 +194,18 @@ def _referring(node: Node) -> Node:
     return {**rest, "allOf": [{"$ref": node["$ref"]}]}
 
 
-def _open(use: Node, definitions: Node, knobs: Sequence[Knobs]) -> None:
-    """Knobs are written beside `use`: those of known attacks are described, others let through."""
-    use["properties"].pop("knobs", None)
+def _open(use: Node, definitions: Node, knobs: Sequence[Knobs], *, searched: bool) -> None:
+    """Knobs are written beside `use`: those of what is known are described, others let through."""
+    for name in ("knobs", "settings"):
+        use["properties"].pop(name, None)
     use["additionalProperties"] = True
     use["allOf"] = []
     for entry in knobs:
         config = _schema_of(entry.config)
         definitions.update(config.pop("definitions"))
         named = {"required": ["use"], "properties": {"use": {"enum": sorted(entry.names)}}}
-        fields = {name: _searched(field) for name, field in config.get("properties", {}).items()}
+        written = config.get("properties", {}).items()
+        fields = {name: _searched(field) if searched else field for name, field in written}
         if fields:
             use["allOf"].append({"if": named, "then": {"properties": fields}})
 

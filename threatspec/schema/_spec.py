@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -11,9 +11,14 @@ from threatspec.schema._base import Described
 from threatspec.schema._claim import Claim
 from threatspec.schema._fields import Name, Text, as_tuple
 from threatspec.schema._governance import Governance, Protects
-from threatspec.schema._subject import Measure, Serving, Subject
+from threatspec.schema._subject import InstrumentUse, Measure, Serving, Subject, _judge
 
 __all__ = ["Spec"]
+
+
+def _several(value: Any) -> Any:
+    """One serving is a list of one."""
+    return (value,) if isinstance(value, (dict, Serving)) else as_tuple(value)
 
 
 class Spec(Described):
@@ -32,8 +37,15 @@ class Spec(Described):
     """Several subjects by name."""
     measures: Annotated[dict[Name, Measure], Field(min_length=1)]
     """What is measured, by name."""
-    serving: Serving = Serving()
-    """How subjects are asked."""
+    serving: Annotated[tuple[Serving, ...], BeforeValidator(_several), Field(min_length=1)] = (
+        Serving(),
+    )
+    """How subjects are asked; of a list every prompt is asked under each, and a measure's
+    `aggregation` says what counts."""
+    instruments: dict[Name, Annotated[InstrumentUse, BeforeValidator(_judge)]] = Field(
+        default_factory=dict
+    )
+    """What is read of subjects beside measures, by name; it is drawn and decides nothing."""
     adversaries: Annotated[dict[Name, Adversary], Field(min_length=1)]
     """Threat models by name."""
     claims: Annotated[tuple[Claim, ...], Field(min_length=1)]

@@ -11,7 +11,7 @@ from threatspec.schema._build import BuildStep, check_build
 from threatspec.schema._fields import Name, Text, as_tuple, complaint
 from threatspec.schema._units import Count
 
-__all__ = ["Calibration", "JudgeUse", "Measure", "Serving", "Subject"]
+__all__ = ["Calibration", "InstrumentUse", "JudgeUse", "Measure", "Serving", "Subject"]
 
 
 class Subject(Described):
@@ -41,13 +41,37 @@ def _judge(value: Any) -> Any:
     return {"use": value} if isinstance(value, str) else value
 
 
-class JudgeUse(Described):
+class _WithSettings(Described):
+    """Something by name; what is written beside `use` are its settings."""
+
+    use: Text
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "settings" in value:
+            return value
+        settings = {name: given for name, given in value.items() if name != "use"}
+        return {**({"use": value["use"]} if "use" in value else {}), "settings": settings}
+
+
+class JudgeUse(_WithSettings):
     """A judge by name, with its settings."""
 
     use: Text
     """Name of a judge (`threatspec list judges`)."""
-    any_of: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
-    """For `keywords`: words or phrases that make the answer `yes`."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Written beside `use`, each is a setting of the judge (`threatspec explain JUDGE`)."""
+
+
+class InstrumentUse(_WithSettings):
+    """An instrument by name, with its settings: what it reads is drawn, and judges nothing."""
+
+    use: Text
+    """Name of an instrument (`threatspec list instruments`)."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Written beside `use`, each is a setting of the instrument (`threatspec explain NAME`)."""
 
 
 class Calibration(Described):
@@ -80,7 +104,7 @@ class Calibration(Described):
 class Measure(Described):
     """What is measured: the share of prompts (or clusters) that a judge answers `yes`."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"query", "aggregation", "unit"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"unit"})
 
     benchmark: Text
     """Name of a benchmark (`threatspec list benchmarks`), or `file:PATH.jsonl` with a card."""
@@ -92,6 +116,12 @@ class Measure(Described):
     """What the judge sees: the subject's own words, or attacker-written words as well."""
     cluster: Literal["any", "all"] = "any"
     """When a cluster of prompts counts as `yes`: if any of its prompts is, or only if all are."""
+    query: Literal["generate", "logprob"] = "generate"
+    """How the subject is asked: for a reply in its own words, or for the most probable of the
+    item's choices."""
+    aggregation: Literal["any", "all", "mean"] = "any"
+    """When a prompt counts that is asked several times (samples, several servings): if any reply
+    does, only if all do, or by the mean over them."""
     calibration: Annotated[tuple[Calibration, ...], BeforeValidator(as_tuple)] = ()
     """How the judge errs, by family of attacks; absent = its labels are audited, or not known."""
     by: tuple[Name, ...] = ()
@@ -101,13 +131,45 @@ class Measure(Described):
 class Serving(Described):
     """How the subject is asked; not part of a measure's identity."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"bos", "temperature", "top_p", "samples"})
-
     template: Literal["native", "none"] = "native"
     """`native`: the model's own chat template; `none`: the bare prompt."""
+    bos: bool | None = None
+    """Whether the first token is the one that begins a text; absent = as template and tokenizer
+    have it."""
     system: str | None = Field(default=None, max_length=4000)
     """System prompt; absent = the template's own default."""
-    decoding: Literal["greedy"] = "greedy"
+    decoding: Literal["greedy", "sample"] = "greedy"
     """How tokens are chosen."""
+    temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """For `sample`: what logits are divided by."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """For `sample`: the most probable tokens that together have this probability are kept."""
+    top_k: Annotated[Count, Field(ge=1)] | None = None
+    """For `sample`: so many of the most probable tokens are kept; absent = all."""
+    samples: Annotated[Count, Field(ge=1, le=1000)] = 1
+    """For `sample`: how many replies each prompt gets."""
     max_tokens: Annotated[Count, Field(ge=1, le=4096)] = 16
     """Most tokens of one reply."""
+
+    @model_validator(mode="after")
+    def _sampled(self) -> Serving:
+        greedy = self.decoding == "greedy"
+        idle = [n for n in _SAMPLING if greedy and getattr(self, n) != _default(n)]
+        if idle:
+            text = f"{idle[0]} is for `decoding: sample`, but decoding is greedy"
+            raise complaint("serving", "TS-SERVING", text, field=idle[0])
+        return self
+
+    @property
+    def label(self) -> str:
+        """What tells it from the usual one, in a few words."""
+        given = self.model_dump(exclude_defaults=True, exclude={"max_tokens", "samples"})
+        shown = {name: "..." if name == "system" else value for name, value in given.items()}
+        return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+_SAMPLING = ("temperature", "top_p", "top_k", "samples")
+
+
+def _default(name: str) -> Any:
+    return Serving.model_fields[name].default

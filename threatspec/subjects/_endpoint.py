@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 from urllib.parse import quote
 
 from threatspec.records import Generation, Outcome
@@ -112,6 +112,21 @@ class EndpointSubject:
                         if error.status != 404:
                             raise
 
+    def ask(
+        self,
+        requests: Sequence[Request],
+        servings: Sequence[Serving],
+        *,
+        micro_batch: int,
+        seed: int = 0,
+        query: Literal["generate", "logprob"] = "generate",
+    ) -> list[Generation]:
+        """As `ResidentSubject.ask`. Raises EndpointError."""
+        found: list[Generation] = []
+        for serving in servings:
+            found += self.generate(requests, serving, micro_batch=micro_batch)
+        return found
+
     def generate(
         self, requests: Sequence[Request], serving: Serving, *, micro_batch: int
     ) -> list[Generation]:
@@ -146,7 +161,7 @@ class EndpointSubject:
         if request.prefix:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         seen = "\n".join(f"{message['role']}: {message['content']}" for message in messages)
-        made = {"item": request.item, "prompt": seen, "attacker": request.prefix}
+        made: dict[str, Any] = {"item": request.item, "prompt": seen, "attacker": request.prefix}
         try:
             answer = api.post("/chat/completions", body)
         except EndpointError as error:
@@ -165,7 +180,7 @@ def _messages(request: Request, serving: Serving) -> list[dict[str, str]]:
     return found
 
 
-def _generation(answer: dict[str, Any], made: dict[str, str]) -> Generation:
+def _generation(answer: dict[str, Any], made: dict[str, Any]) -> Generation:
     """A reply, or that a filter kept it back."""
     choices = field(answer, "choices", list, "a completion")
     if not choices or not isinstance(choices[0], dict):

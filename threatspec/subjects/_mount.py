@@ -77,25 +77,32 @@ def _adapted(
         yield
 
 
-def served(tampers: Sequence[Tamper], serving: Serving) -> Serving:
-    """The serving under which the attacked subject is asked."""
+def served(tampers: Sequence[Tamper], servings: Sequence[Serving]) -> tuple[Serving, ...]:
+    """The servings under which the attacked subject is asked; what is listed twice is used once."""
     for tamper in tampers:
         if isinstance(tamper, ServingTamper):
-            serving = tamper.serve(serving)
-    return serving
+            servings = [other for serving in servings for other in tamper.serve(serving)]
+    return tuple(dict.fromkeys(servings))
 
 
-def encoded(tampers: Sequence[Tamper], request: Request) -> Request:
-    """The request that reaches the subject."""
+def encoded(tampers: Sequence[Tamper], requests: Sequence[Request]) -> list[Request]:
+    """The requests that reach the subject, in order."""
+    found = list(requests)
     for tamper in tampers:
         if isinstance(tamper, RequestTamper):
-            request = tamper.encode(request)
-    return request
+            found = tamper.encode_all(found)
+    return found
 
 
-def decoded(tampers: Sequence[Tamper], reply: str) -> str:
-    """The reply that reaches the judge: the last rewriting is undone first."""
+def decoded(tampers: Sequence[Tamper], replies: Sequence[str]) -> list[str | None]:
+    """The replies that reach the judge, the last rewriting undone first; None: it cannot be."""
+    found: list[str | None] = list(replies)
     for tamper in reversed(tampers):
         if isinstance(tamper, RequestTamper):
-            reply = tamper.decode(reply)
-    return reply
+            found = _read_back(tamper, found)
+    return found
+
+
+def _read_back(tamper: RequestTamper, replies: Sequence[str | None]) -> list[str | None]:
+    there = iter(tamper.decode_all([reply for reply in replies if reply is not None]))
+    return [None if reply is None else next(there) for reply in replies]

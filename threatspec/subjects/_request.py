@@ -14,9 +14,21 @@ class Request:
     item: str
     """Id of the benchmark item."""
     prompt: str
+    """The last turn of the user."""
     answer: str = ""
     """A complying answer that the attacker knows; the subject sees no more of it than `prefix`."""
+    refusal: str = ""
+    """A refusal that the attacker knows, likewise."""
     prefix: str = ""
     """Words the attacker writes at the start of the reply."""
     prefix_tokens: int | None = None
     """If given, only the first so many token ids of `prefix` are written."""
+    turns: tuple[str, ...] = ()
+    """Turns of the user before `prompt`; the subject answers each before the next is asked."""
+    choices: tuple[str, ...] = ()
+    """For queries by log-probability: what the reply is chosen from."""
+    secret: str = ""
+    """Part of `prompt` that records must not show: they show `[label]` in its place."""
+    label: str = ""
+    lacking: str = ""
+    """Why there is nothing to ask; the row is missing then, and counts against the claim."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from threatspec.errors import ThreatspecError
-from threatspec.records import Generation
+from threatspec.records import Generation, Outcome
 from threatspec.schema import Serving
 from threatspec.subjects._card import SubjectCard
 from threatspec.subjects._load import load_model
@@ -104,6 +104,37 @@ class ResidentSubject:
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    def ask(
+        self,
+        requests: Sequence[Request],
+        servings: Sequence[Serving],
+        *,
+        micro_batch: int,
+        seed: int = 0,
+        query: Literal["generate", "logprob"] = "generate",
+    ) -> list[Generation]:
+        """What the subject says to every request under every serving, sample by sample.
+
+        Args:
+            requests: what is asked; one that has a `lacking` is a row without a reply.
+            servings: `Generation.variant` says which one, where there are several.
+            micro_batch: how many sequences go through the model at once at most.
+            seed: of what is drawn at random.
+            query: `logprob` chooses among `Request.choices` by their log-probability.
+        """
+        lacking = [r for r in requests if r.lacking]
+        there = [r for r in requests if not r.lacking]
+        found = [
+            Generation(item=r.item, prompt=r.prompt, attacker="", reply="",
+                       outcome=Outcome.MISSING, detail=r.lacking)
+            for r in lacking
+        ]  # fmt: skip
+        for serving in servings:
+            replies = self.generate(there, serving, micro_batch=micro_batch)
+            label = serving.label if len(servings) > 1 else ""
+            found += [reply.model_copy(update={"variant": label}) for reply in replies]
+        return found
 
     def generate(
         self, requests: Sequence[Request], serving: Serving, *, micro_batch: int

@@ -7,7 +7,8 @@ before somebody else trains on them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from threatspec.schema import Model, Serving
@@ -64,27 +65,50 @@ class DataPoison(Tamper):
 class RequestTamper(Tamper):
     """Base of tampers that rewrite what is asked."""
 
+    def opened(self, load: Callable[[str], dict[str, Any]], folder: Path) -> RequestTamper:
+        """The same, ready to be used.
+
+        Args:
+            load: tensors of an artefact by its name.
+            folder: where relative files of the spec are looked for.
+        """
+        return self
+
     def encode(self, request: Request) -> Request:
         """The request that reaches the subject."""
         raise NotImplementedError
 
     def decode(self, reply: str) -> str:
-        """The reply that reaches the judge."""
+        """The reply that reaches the judge. Raises ValueError for one that cannot be read."""
         return reply
+
+    def encode_all(self, requests: Sequence[Request]) -> list[Request]:
+        """All requests, in order; one that cannot be rewritten has a `lacking`."""
+        return [self.encode(request) for request in requests]
+
+    def decode_all(self, replies: Sequence[str]) -> list[str | None]:
+        """All replies, in order; None where one cannot be read back."""
+        return list(map(self._decoded, replies))
+
+    def _decoded(self, reply: str) -> str | None:
+        try:
+            return self.decode(reply)
+        except ValueError:
+            return None
 
 
 class ServingTamper(Tamper):
-    """Other template or system prompt than the declared serving, within the adversary's access."""
+    """Other servings than the declared ones, within the adversary's access."""
 
     kind: ClassVar[str] = "serving"
 
-    template: Literal["native", "none"] | None = None
-    system: str | None = None
+    changes: tuple[dict[str, Any], ...]
+    """Fields of `Serving` that differ, one mapping for each serving that is used."""
 
-    def serve(self, serving: Serving) -> Serving:
-        """The serving that is used."""
-        update = {k: v for k, v in self.model_dump().items() if v is not None}
-        return serving.model_copy(update=update)
+    def serve(self, serving: Serving) -> tuple[Serving, ...]:
+        """The servings that are used in the place of one. Raises ValueError for none."""
+        whole = serving.model_dump()
+        return tuple(Serving.model_validate({**whole, **change}) for change in self.changes)
 
 
 def tampers_to_data(tampers: Sequence[Tamper]) -> dict[str, Any]:

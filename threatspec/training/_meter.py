@@ -33,6 +33,7 @@ class Meter:
         after = self.spend + spend
         self._within("steps", self._run_steps + spend.steps, self.budget.steps)
         self._within("FLOPs", after.flops, self.budget.flops)
+        self._within("queries", after.queries, self.budget.queries)
         self.spend = after
         self._run_steps += spend.steps
 

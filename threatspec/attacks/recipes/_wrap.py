@@ -33,7 +33,7 @@ def asking(system: str | None = None, prefix: str = "", suffix: str = "") -> tup
     if prefix or suffix:
         found.append(WrapTamper(prefix=prefix, suffix=suffix))
     if system is not None:
-        found.append(ServingTamper(system=system))
+        found.append(ServingTamper(changes=({"system": system},)))
     return tuple(found)
 
 

@@ -183,8 +183,11 @@ def _reading(matter: Matter, cell: Cell, name: str, trials: tuple[str, ...]) -> 
         yield f"it is read at {len(trials)} looks instead of {len(ends)}"
         return
     prompts = {"benchmark": measure.benchmark, "split": measure.split}
-    judging = {**prompts, "span": measure.span, "judge": measure.judge}
-    serving = spec.serving.model_dump(mode="json")
+    judging = {
+        **prompts, "span": measure.span, "aggregation": measure.aggregation, "judge": measure.judge
+    }  # fmt: skip
+    serving = [one.model_dump(mode="json") for one in spec.serving]
+    asking = {"query": measure.query, "seed": cell.seeds.get(Stream.EVAL, 0)}
     needs = (cell.attack,) if cell.attack else ()
     for start, end, name_of_trial in zip((0, *ends), ends, trials, strict=False):
         judge = matter.plan.trials[name_of_trial]
@@ -194,7 +197,7 @@ def _reading(matter: Matter, cell: Cell, name: str, trials: tuple[str, ...]) -> 
             yield "it is judged in another way than its measure says"
             continue
         asked = matter.plan.trials[judge.needs[0]]
-        work = {**prompts, "serving": serving, "units": [start, end]}
+        work = {**prompts, **asking, "serving": serving, "units": [start, end]}
         if not _is(matter, asked, TrialKind.GENERATE, cell.subject, needs, asked.work, work):
             yield "other prompts are asked, or of another subject, than its measure says"
 
