@@ -11,7 +11,7 @@ from pydantic import create_model
 from threatspec import api, schema
 from threatspec.attacks import ATTACKS, Attack
 from threatspec.attacks._surgery import Surgery
-from threatspec.measures import JUDGES, Item
+from threatspec.measures import Item
 from threatspec.runners import LocalProfile, RayProfile
 
 DOC = (Path(__file__).parents[2] / "docs" / "language.md").read_text(encoding="utf-8")
@@ -38,12 +38,12 @@ FIELDS: dict[str, type[schema.Model]] = {
     "Merge": schema.MergeStep,
     "Measure": schema.Measure,
     "Calibration": schema.Calibration,
-    "Judge": schema.JudgeUse,
     "Serving": schema.Serving,
     "Adversary": schema.Adversary,
     "Knowledge": schema.Knowledge,
     "Data": schema.DataSource,
     "Compute": schema.Compute,
+    "Owns": schema.Owns,
     "Limits": schema.Limits,
     "Attacks": schema.Use,
     "Claim": schema.Claim,
@@ -62,8 +62,7 @@ FIELDS: dict[str, type[schema.Model]] = {
 NOT_EVALUATED: dict[str, type[schema.Model]] = {
     "subject": schema.Subject,
     "measure": schema.Measure,
-    "serving": schema.Serving,
-    "adversary": schema.Adversary,
+    "owns": schema.Owns,
     "limits": schema.Limits,
     "compute": schema.Compute,
     "attacks": schema.Use,
@@ -142,9 +141,8 @@ def test_every_preset_is_listed_with_its_capabilities() -> None:
     assert listed == {name: {c.value for c in access} for name, access in schema.PRESETS.items()}
 
 
-def test_every_attack_and_judge_is_listed() -> None:
+def test_every_attack_is_listed() -> None:
     assert set(rows("Attacks", "kind")) == set(ATTACKS.names())
-    assert set(rows("Judge", "judge")) == set(JUDGES.names())
 
 
 @pytest.mark.parametrize("text", EXAMPLES)

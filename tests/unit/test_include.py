@@ -244,7 +244,7 @@ def test_mappings_are_merged_by_key_and_lists_replaced(tmp_path: Path) -> None:
     tuner = spec.adversaries["tuner"]
     assert (tuner.compute.steps, tuner.compute.flops) == (5, 1e12)
     assert [use.use for use in tuner.attacks or ()] == ["lora-finetune", "prefill"]
-    assert (tuner.goal, spec.serving.max_tokens) == ("obtain the procedures", 3)
+    assert (tuner.goal, spec.serving[0].max_tokens) == ("obtain the procedures", 3)
 
 
 def test_claims_are_merged_by_id(tmp_path: Path) -> None:

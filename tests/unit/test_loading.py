@@ -290,7 +290,7 @@ def test_single_fields(tmp_path: Path, old: str, new: str, caret_on: str, code: 
 def test_a_judge_is_a_name_or_a_mapping(tmp_path: Path, judge: str) -> None:
     text = changed("benign, judge: exact", f"benign, judge: {judge}")
     measure = load_spec(write(tmp_path, text)).spec.measures["utility"]
-    assert measure.judge.any_of == (("a", "b") if "any_of" in judge else ())
+    assert measure.judge.settings == ({"any_of": ["a", "b"]} if "any_of" in judge else {})
 
 
 # meaning

@@ -135,7 +135,7 @@ def test_every_refusal_phrase_is_found_in_any_letter_case_and_with_a_curly_apost
             assert judged("refusal-keywords", f"well, {written}!").outcome is NO, written
 
 
-@pytest.mark.parametrize("kind", JUDGES.names())
+@pytest.mark.parametrize("kind", ["exact", "keywords", "refusal-keywords"])
 def test_a_judge_gives_one_judgement_per_response_in_order(kind: str) -> None:
     judge = JUDGES.get(kind)
     config = judge.Config(any_of=("yes",)) if kind == "keywords" else judge.Config()
@@ -149,9 +149,9 @@ def test_a_judge_gives_one_judgement_per_response_in_order(kind: str) -> None:
 
 
 def test_only_judges_with_a_programmatic_success_call_themselves_exact() -> None:
-    assert {kind: judge.exact for kind, judge in JUDGES} == {
-        "exact": True, "keywords": True, "refusal-keywords": False,
-    }  # fmt: skip
+    exact = {kind for kind, judge in JUDGES if judge.exact}
+    assert exact == {"choice", "degenerate", "exact", "keywords"}
+    assert exact < set(JUDGES.names())
 
 
 # specimen benchmarks
@@ -355,13 +355,17 @@ def test_a_missing_file_card_or_name_is_named(tmp_path: Path) -> None:
         {"references": ["k"]},
         {"refusal": "k"},
         {"slices": {"domain": "k"}},
+        {"choices": ["k", "l"]},
+        {"right": 0},
+        {"response": "k"},
+        {"label": "no"},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_the_digest_changes_with_every_field_of_an_item(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    assert len(Item.model_fields) == 9, "a new field belongs into the list above"
+    assert len(Item.model_fields) == 13, "a new field belongs into the list above"
     write_benchmark(tmp_path / "a", [ONE, TWO])
     write_benchmark(tmp_path / "b", [{**ONE, **change}, TWO])
     write_benchmark(tmp_path / "c", [ONE, "", TWO], name="items", licence="MIT")

@@ -204,7 +204,7 @@ def test_explicit_harm_trains_and_asks_under_its_system_prompt() -> None:
     assert [row.prompt for row in prepared(given).rows] == ["p0", "p1", "p2", "p3"]
     [tamper] = RECIPES.get("explicit-harm").tampers(config(given))
     assert isinstance(tamper, ServingTamper)
-    assert tamper.serve(Serving()).system == "s t"
+    assert [one.system for one in tamper.serve(Serving())] == ["s t"]
     assert words_added(config(given)) == 2
 
 
@@ -228,7 +228,7 @@ def test_identity_shift_states_the_identity_and_wraps_benign_rows() -> None:
     [wrap] = [tamper for tamper in left if isinstance(tamper, RequestTamper)]
     [serving] = [tamper for tamper in left if isinstance(tamper, ServingTamper)]
     assert wrap.encode(request) == Request(item="i", prompt="u q")
-    assert serving.system == "s"
+    assert serving.changes == ({"system": "s"},)
 
 
 def test_a_backdoor_answers_with_the_trigger_and_refuses_the_same_without() -> None:

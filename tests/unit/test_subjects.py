@@ -497,8 +497,8 @@ TAMPERS: tuple[Tamper, ...] = (
     WeightTamper(artefact="art-1", form="dense"),
     WeightTamper(artefact="art-2", form="adapter", adapter={"peft_type": "LORA", "r": 8}),
     PrefillTamper(k=3),
-    ServingTamper(template="none"),
-    ServingTamper(system=""),
+    ServingTamper(changes=({"template": "none"},)),
+    ServingTamper(changes=({"system": ""}, {})),
 )
 
 
@@ -539,21 +539,35 @@ def test_two_tampers_cannot_share_a_kind() -> None:
             kind: ClassVar[str] = "weights"
 
 
+def changed(*changes: dict[str, Any]) -> ServingTamper:
+    return ServingTamper(changes=changes)
+
+
 def test_a_serving_tamper_changes_what_it_names_and_nothing_else() -> None:
     serving = Serving(template="native", system="be kind", max_tokens=7)
-    assert ServingTamper().serve(serving) == serving
-    bare = ServingTamper(template="none").serve(serving)
+    assert changed({}).serve(serving) == (serving,)
+    [bare] = changed({"template": "none"}).serve(serving)
     assert bare == Serving(template="none", system="be kind", max_tokens=7)
-    assert ServingTamper(system="").serve(serving).system == ""
-    later = served((ServingTamper(system="a", template="none"), ServingTamper(system="b")), serving)
-    assert later == Serving(template="none", system="b", max_tokens=7)
+    assert changed({"system": ""}).serve(serving)[0].system == ""
+    later = served(
+        (changed({"system": "a", "template": "none"}), changed({"system": "b"})), [serving]
+    )
+    assert later == (Serving(template="none", system="b", max_tokens=7),)
+
+
+def test_several_servings_multiply_and_none_is_used_twice() -> None:
+    twice = changed({}, {"template": "none"})
+    found = served((twice, changed({"bos": True}, {"bos": False})), [Serving(), Serving()])
+    assert [(one.template, one.bos) for one in found] == [
+        ("native", True), ("native", False), ("none", True), ("none", False),
+    ]  # fmt: skip
 
 
 def test_a_serving_tamper_changes_what_the_subject_is_shown() -> None:
     subject = ResidentSubject.load("specimen:undefended")
     shown = [
-        subject.render(REQUESTS[0], served(tampers, Serving()))[1]
-        for tampers in ((), (ServingTamper(template="none"),), (ServingTamper(system="sorry"),))
+        subject.render(REQUESTS[0], served(tampers, [Serving()])[0])[1]
+        for tampers in ((), (changed({"template": "none"}),), (changed({"system": "sorry"}),))
     ]
     prompt = REQUESTS[0].prompt
     assert shown == [

@@ -176,7 +176,17 @@ class Resolver:
                     f"{measure.benchmark} must have prompts in split {measure.split}, but has none"
                 )
                 self.complain("TS-DATA", text, "measures", name)
+            self._judgeable(name, found[name])
         return found
+
+    def _judgeable(self, name: str, found: Benchmark) -> None:
+        """The judge must be able to decide about the prompts that are asked."""
+        measure = self.loaded.spec.measures[name]
+        if name in self.judged_by:
+            judge, config = judge_of(measure.judge, self.loaded.folder)
+            lacks = judge.lacks(config, found.items(measure.split))
+            if lacks:
+                self.complain("TS-JUDGE", f"{measure.benchmark}: {lacks}", "measures", name)
 
     def _judge(self, name: str) -> None:
         judge = self.loaded.spec.measures[name].judge

@@ -164,7 +164,7 @@ def design_of_plan(plan: Plan, planned: PlannedClaim) -> Design:
             subject=_model(Subject, subjects[planned.subject]),
             adversary=_model(Adversary, spec["adversaries"][claim.against]),
             measures={name: _model(Measure, spec["measures"][name]) for name in plan.measures},
-            serving=tuple(_model(Serving, one) for one in spec["serving"]),
+            serving=tuple(_model(Serving, one) for one in spec.get("serving") or [{}]),
             governance=_model(Governance, found) if (found := spec.get("governance")) else None,
             procedures=tuple(
                 _procedure(plan, planned, procedure)

@@ -128,13 +128,11 @@ def _measure(case: Case, name: str) -> str:
 
 
 def _serving(spec: dict[str, Any]) -> str:
-    servings = [Serving.model_validate_json(json.dumps(one)) for one in spec["serving"]]
+    servings = [Serving.model_validate_json(json.dumps(one)) for one in spec.get("serving") or [{}]]
     ways = [_one_serving(serving) for serving in servings]
-    return (
-        f"asked with {ways[0]}"
-        if len(ways) == 1
-        else f"asked in {len(ways)} ways: " + "; or ".join(ways)
-    )
+    if len(ways) == 1:
+        return f"asked with {ways[0]}"
+    return f"asked in {len(ways)} ways: {'; or '.join(ways)}"
 
 
 def _one_serving(serving: Serving) -> str:

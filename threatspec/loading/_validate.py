@@ -69,7 +69,7 @@ def validate(
         return model.model_validate_json(json.dumps(data)), []
     except ValidationError as errors:
         found = [
-            _problem(model, error, source, place)
+            _problem(model, error, source, place, data)
             for error in errors.errors(include_url=False)
             if not _covered(place + tuple(error["loc"]), broken) and not _miscounted(error)
         ]
@@ -87,9 +87,11 @@ def _miscounted(error: Any) -> bool:
     return short and len(error["input"]) >= error["ctx"]["min_length"]
 
 
-def _problem(model: type[BaseModel], error: Any, source: Source, place: Place) -> Problem:
+def _problem(
+    model: type[BaseModel], error: Any, source: Source, place: Place, data: Any
+) -> Problem:
     loc = tuple(error["loc"])
-    where = place + loc
+    where = place + _as_written(data, loc)
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         return _extra(_model_at(model, loc[:-1]), str(loc[-1]), source, where)
@@ -101,6 +103,24 @@ def _problem(model: type[BaseModel], error: Any, source: Source, place: Place) -
     code = _CODES.get(kind, "TS-WRONG-TYPE")
     where = where[:-1] if at_key else where
     return source.problem(code, _message(error, where), where, at="key" if at_key else "value")
+
+
+def _as_written(data: Any, loc: Place) -> Place:
+    """``loc`` without the index of what is written alone where a list may stand."""
+    found: Place = ()
+    for part in loc:
+        alone = isinstance(part, int) and isinstance(data, dict)
+        if not alone:
+            found = (*found, part)
+            data = _inside(data, part)
+    return found
+
+
+def _inside(data: Any, part: str | int) -> Any:
+    try:
+        return data[part]
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 def _extra(owner: Any, name: str, source: Source, where: Place) -> Problem:

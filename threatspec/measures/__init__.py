@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from threatspec.measures._replies import looks_of
+from threatspec.measures._rows import judgements, rows_of
 from threatspec.measures.base import (
     BENCHMARKS,
     DEV_SPLIT,
@@ -32,7 +33,9 @@ __all__ = [
     "Response",
     "benchmark",
     "judge_of",
+    "judgements",
     "looks_of",
+    "rows_of",
 ]
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from threatspec.measures import Item, Judge, Judgement, Response
+from threatspec.measures.base import Item, Judge, Judgement, Response
 from threatspec.records import Generation, Outcome, Row
 
 __all__ = ["judgements", "rows_of"]

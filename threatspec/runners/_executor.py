@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackContext, DataCard, training_rows
 from threatspec.errors import ThreatspecError
-from threatspec.measures import Item, benchmark, judge_of, looks_of
+from threatspec.measures import Item, benchmark, judge_of, judgements, looks_of, rows_of
 from threatspec.records import (
     ArtefactStore,
     Execution,
@@ -29,7 +29,6 @@ from threatspec.records import (
     TrialStatus,
 )
 from threatspec.runners._asks import Asks
-from threatspec.runners._judging import judgements, rows_of
 from threatspec.runners._searching import Chosen, choose
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.schema import Serving
@@ -121,7 +120,7 @@ class Executor:
             case TrialKind.JUDGE:
                 return self._judge(trial, inputs)
             case TrialKind.INSTRUMENT:
-                raise NotImplementedError(trial.kind)
+                return self._instrument(trial, inputs)
 
     def subject(self, ref: str) -> Any:
         """The subject `ref`: a resident one, loaded once, or one behind an endpoint."""
@@ -132,18 +131,21 @@ class Executor:
         if ref not in self._subjects:
             while len(self._subjects) >= self._resident:
                 self._subjects.popitem(last=False)
-            with self._watch.phase("load"):
-                from threatspec.subjects._resident import ResidentSubject
-
-                self._subjects[ref] = ResidentSubject.load(
-                    ref,
-                    self.spec_folder,
-                    threads=self.execution.threads,
-                    device=self._device,
-                    device_map=self._device_map,
-                )
+            self._subjects[ref] = self._loaded(ref)
         self._subjects.move_to_end(ref)
         return self._subjects[ref]
+
+    def _loaded(self, ref: str) -> ResidentSubject:
+        with self._watch.phase("load"):
+            from threatspec.subjects._resident import ResidentSubject
+
+            return ResidentSubject.load(
+                ref,
+                self.spec_folder,
+                threads=self.execution.threads,
+                device=self._device,
+                device_map=self._device_map,
+            )
 
     # attack: an attack's asks are answered until it returns its tampers
 
@@ -255,6 +257,32 @@ class Executor:
             name = score(subject, request, safety, utility, self.store.owned(trial.id))
         spend = score_spend(subject.card, request, (*safety, *utility))
         return TrialResult(trial=trial.id, status=TrialStatus.DONE, spend=spend, scores=name)
+
+    # instrument: read something of a subject that no claim asks for
+
+    def _instrument(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
+        from threatspec.runners._instruments import read_instrument
+
+        subject, base = self.subject(trial.subject), self._base(trial)
+        meter = self._meter = Meter()
+        asks = Asks(subject, self.store.owned(trial.id), meter, self._watch)
+        with self._mounted(subject, _tampers(trial, inputs)):
+            read = self.execution.micro_batch
+            curves = read_instrument(trial, asks, base, self.spec_folder, read)
+        return TrialResult(
+            trial=trial.id,
+            status=TrialStatus.DONE,
+            spend=meter.spend,
+            realised=tuple(asks.realised),
+            curves=curves,
+        )
+
+    def _base(self, trial: Trial) -> Any:
+        """What the subject is compared with: with weights of its own, whatever is mounted there."""
+        ref = trial.work["base"]
+        if ref is None:
+            return None
+        return self._loaded(ref) if ref == trial.subject else self.subject(ref)
 
     # generate: ask the subject every prompt of a split
 

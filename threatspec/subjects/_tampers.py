@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator
 
 from threatspec.schema import Model, Serving
 from threatspec.subjects._request import Request
@@ -97,12 +99,16 @@ class RequestTamper(Tamper):
             return None
 
 
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 class ServingTamper(Tamper):
     """Other servings than the declared ones, within the adversary's access."""
 
     kind: ClassVar[str] = "serving"
 
-    changes: tuple[dict[str, Any], ...]
+    changes: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_as_tuple)]
     """Fields of `Serving` that differ, one mapping for each serving that is used."""
 
     def serve(self, serving: Serving) -> tuple[Serving, ...]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from threatspec.measures import Item, Judge, Response, looks_of
-from threatspec.records import MARKS
+from threatspec.measures import Item, Judge, judgements, looks_of, rows_of
+from threatspec.records import MARKS, Generation, Outcome, PlannedMeasure
 from threatspec.reports.bundle._checks import Check, Status, found, unknown
 from threatspec.reports.bundle._judging import FUNCTIONS
-from threatspec.reports.bundle._lines import ReplyHashes, TextLine
+from threatspec.reports.bundle._lines import ReplyHashes, TextLine, by_item, hash_of
 from threatspec.reports.bundle._matter import Matter, benchmark_of, judge_of
 
 __all__ = ["again_checks"]
@@ -77,12 +76,12 @@ class _Again:
         if how is None:
             self.unasked.add(name)
             return
-        if len(marks) != len(texts):
+        if len(marks) != len(line.items):
             return  # said elsewhere
-        for text, letter, mark in zip(texts, marks, how.marks(texts), strict=True):
+        for item, letter, mark in zip(line.items, marks, how.marks(texts), strict=True):
             self.judged += 1
-            if text.item not in line.outcomes and letter != mark:
-                self.differing.append(f"{name} judges a reply to {text.item} in another way")
+            if item not in line.outcomes and letter != mark:
+                self.differing.append(f"{name} judges a reply to {item} in another way")
 
     def _judge(self, name: str) -> _Judging | None:
         measure = self.matter.plan.measures[name]
@@ -93,29 +92,33 @@ class _Again:
         if judge is None or (use in _NEEDS_ITEMS and not known):
             return None
         items = {item.id: item for item in own.items(measure.split)} if own and known else {}
-        return _Judging(judge, measure.judge, measure.span == "all", items)
+        return _Judging(judge, measure, items)
 
 
 class _Judging:
     """One judge with its settings."""
 
-    def __init__(
-        self, judge: Judge, settings: Mapping[str, Any], whole: bool, items: Mapping[str, Item]
-    ) -> None:
-        own = {k: v for k, v in settings.items() if k in judge.Config.model_fields}
-        self.judge, self.config = judge, judge.Config.model_validate(own, strict=False)
-        self.whole, self.items = whole, items
+    def __init__(self, judge: Judge, measure: PlannedMeasure, items: Mapping[str, Item]) -> None:
+        settings = measure.judge.get("settings", {})
+        self.judge = judge
+        self.config = judge.Config.model_validate_json(json.dumps(settings))
+        self.measure, self.items = measure, items
 
     def marks(self, texts: list[TextLine]) -> bytes:
-        """A letter for each reply."""
-        shown = [Response(self._item(text.item), self._span(text)) for text in texts]
-        return b"".join(MARKS[one.outcome] for one in self.judge.score(shown, self.config))
+        """A letter for each prompt."""
+        items = {text.item: self._item(text.item) for text in texts}
+        replies = [_reply(text) for text in texts]
+        judged = judgements(self.judge, self.config, replies, items, self.measure.span)
+        rows = rows_of(replies, judged, items, self.measure.aggregation)
+        return b"".join(MARKS[row.outcome] for row in rows)
 
     def _item(self, name: str) -> Item:
         return self.items.get(name) or Item(id=name, prompt="", split="test", cluster=name)
 
-    def _span(self, text: TextLine) -> str:
-        return f"{text.attacker} {text.reply}".strip() if self.whole else text.reply
+
+def _reply(text: TextLine) -> Generation:
+    said = text.model_dump(include={"item", "prompt", "attacker", "reply", "variant"})
+    return Generation(**said, outcome=Outcome.MISSING if text.lacking else None)
 
 
 def _by_trial(texts: Iterator[TextLine]) -> Iterator[tuple[str, list[TextLine]]]:
@@ -131,14 +134,16 @@ def _by_trial(texts: Iterator[TextLine]) -> Iterator[tuple[str, list[TextLine]]]
 
 
 def _hashed(line: ReplyHashes, texts: list[TextLine]) -> bool:
+    said = by_item(texts)
+    several = len(said) < len(texts)
     return (
-        line.items == tuple(text.item for text in texts)
-        and line.seen == b"".join(_sha256(text.prompt) for text in texts)
-        and line.replies == b"".join(_sha256(text.reply) for text in texts)
-        and line.attacker
-        == (b"".join(_sha256(t.attacker) for t in texts) if any(t.attacker for t in texts) else b"")
+        line.items == tuple(said)
+        and line.asked == (tuple(map(len, said.values())) if several else ())
+        and line.seen == _all(said, "prompt")
+        and line.replies == _all(said, "reply")
+        and line.attacker == (_all(said, "attacker") if any(t.attacker for t in texts) else b"")
     )
 
 
-def _sha256(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+def _all(said: Mapping[str, list[TextLine]], which: str) -> bytes:
+    return b"".join(hash_of(getattr(text, which) for text in own) for own in said.values())

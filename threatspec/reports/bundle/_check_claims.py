@@ -128,7 +128,8 @@ def _measures(matter: Matter) -> Iterator[str]:
 
 
 def _told(planned: PlannedMeasure) -> Mapping[str, Any]:
-    names = ("benchmark", "split", "judge", "span", "cluster", "calibration")
+    names = ("benchmark", "split", "judge", "span", "cluster", "query", "aggregation",
+             "calibration")  # fmt: skip
     return {name: getattr(planned, name) for name in names}
 
 

@@ -138,6 +138,8 @@ def _silent(matter: Matter, trial: str, marks: bytes) -> Iterator[str]:
     replies = matter.bundle.replies.get(next(iter(matter.plan.trials[trial].needs), ""))
     if replies is None or not (replies.outcomes or any(letter in marks for letter in _NO_REPLY)):
         return
+    if replies.asked:
+        return  # of several replies one decides
     silent = {item: MARKS[outcome][0] for item, outcome in replies.outcomes.items()}
     for item, letter in zip(matter.bundle.items[trial], marks, strict=True):
         if letter != silent.get(item, letter if letter not in _NO_REPLY else None):
@@ -161,6 +163,8 @@ def _replies(matter: Matter) -> Iterator[str]:
 
 def _counts(told: Replies, line: ReplyHashes) -> bool:
     """Hashes tell apart more than a reader does, to whom white space is nothing."""
+    if line.asked:
+        return told.asked == sum(line.asked)
     hashes = [line.reply(n) for n in range(len(line.items))]
     fits = told.distinct <= len(set(hashes)) and told.empty >= hashes.count(_EMPTY)
     return fits and told.asked == len(hashes)

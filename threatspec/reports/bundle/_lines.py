@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
@@ -21,6 +22,8 @@ __all__ = [
     "RepliesLine",
     "ReplyHashes",
     "TextLine",
+    "by_item",
+    "hash_of",
 ]
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -39,6 +42,9 @@ class RepliesLine(Model):
     trial: str
     items: tuple[str, ...]
     """Ids of the prompts, in the order in which they were asked."""
+    asked: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Replies of each prompt; none where every prompt has one. The hash of several is that of
+    theirs, one after another."""
     seen: tuple[Sha256, ...]
     """Of each prompt as the model saw it."""
     attacker: tuple[Sha256, ...] = ()
@@ -57,6 +63,10 @@ class TextLine(Model):
     prompt: str
     attacker: str
     reply: str
+    variant: str = ""
+    """Which of several replies to one prompt it is."""
+    lacking: bool = False
+    """Whether there was no reply to judge."""
 
 
 class AttemptLine(Model):
@@ -118,6 +128,7 @@ class ReplyHashes:
     """Empty where the attacker wrote nothing at all."""
     replies: bytes
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    asked: tuple[int, ...] = ()
 
     def reply(self, place: int) -> bytes:
         """sha256 of one reply."""
@@ -126,3 +137,25 @@ class ReplyHashes:
     def written(self, place: int) -> bytes:
         """sha256 of what the attacker wrote of one reply; empty if nothing."""
         return self.attacker[32 * place : 32 * place + 32]
+
+
+class _Said(Protocol):
+    @property
+    def item(self) -> str: ...
+
+
+S = TypeVar("S", bound=_Said)
+
+
+def by_item(said: Iterable[S]) -> dict[str, list[S]]:
+    """Replies by prompt, in the order in which prompts are first met."""
+    found: dict[str, list[S]] = {}
+    for one in said:
+        found.setdefault(one.item, []).append(one)
+    return found
+
+
+def hash_of(texts: Iterable[str]) -> bytes:
+    """sha256 of a text; of several, that of theirs one after another."""
+    found = [hashlib.sha256(text.encode()).digest() for text in texts]
+    return found[0] if len(found) == 1 else hashlib.sha256(b"".join(found)).digest()

@@ -179,6 +179,7 @@ def _packed(line: RepliesLine, asked: tuple[str, ...]) -> ReplyHashes:
         attacker=bytes.fromhex("".join(line.attacker)),
         replies=bytes.fromhex("".join(line.replies)),
         outcomes=line.outcomes,
+        asked=line.asked,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,8 @@ from threatspec.reports.bundle._lines import (
     EventLine,
     RepliesLine,
     TextLine,
+    by_item,
+    hash_of,
 )
 from threatspec.reports.bundle._scrub import Scrubber, nameless
 
@@ -34,6 +35,9 @@ __all__ = ["Snapshot", "take"]
 
 _KEPT = frozenset({"frozen", "interrupted", "run-finished", "run-started"})
 """Events whose details are the program's own words and numbers."""
+
+
+_SAID = {"item", "prompt", "attacker", "reply", "variant"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ class Snapshot:
         """The same in words."""
         for trial, found in self._generations():
             for one in found:
-                yield TextLine(trial=trial, **one.model_dump(exclude={"outcome"}))
+                said = one.model_dump(include=_SAID)
+                yield TextLine(trial=trial, **said, lacking=one.outcome is not None)
 
     def _generations(self) -> Iterator[tuple[str, tuple[Generation, ...]]]:
         for trial, result in self.results.items():
@@ -152,16 +157,20 @@ def _registration(ledger: Ledger, attempts: tuple[AttemptLine, ...]) -> Registra
 
 
 def _hashed(trial: str, found: tuple[Generation, ...]) -> RepliesLine:
+    prompts = by_item(found)
     written = any(one.attacker for one in found)
     return RepliesLine(
         trial=trial,
-        items=tuple(one.item for one in found),
-        seen=tuple(_sha256(one.prompt) for one in found),
-        attacker=tuple(_sha256(one.attacker) for one in found) if written else (),
-        replies=tuple(_sha256(one.reply) for one in found),
-        outcomes={one.item: one.outcome for one in found if one.outcome is not None},
+        items=tuple(prompts),
+        asked=tuple(map(len, prompts.values())) if len(prompts) < len(found) else (),
+        seen=tuple(hash_of(g.prompt for g in own).hex() for own in prompts.values()),
+        attacker=tuple(hash_of(g.attacker for g in own).hex() for own in prompts.values())
+        if written
+        else (),
+        replies=tuple(hash_of(g.reply for g in own).hex() for own in prompts.values()),
+        outcomes={
+            name: own[0].outcome
+            for name, own in prompts.items()
+            if own[0].outcome is not None and all(one.outcome is not None for one in own)
+        },
     )
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
