@@ -155,6 +155,10 @@ class Judge(ABC):
         """
         return {}
 
+    def lacks(self, config: Any, items: Sequence[Item]) -> str:
+        """Why these items cannot be judged as it is set, for `check`; empty if they can."""
+        return ""
+
     @abstractmethod
     def score(self, responses: Sequence[Response], config: Any) -> list[Judgement]:
         """One judgement per response, in order."""
@@ -173,6 +177,7 @@ JUDGES: Registry[Judge] = Registry(
     "judge",
     "TS-UNKNOWN-JUDGE",
     (
+        "threatspec.measures.choice",
         "threatspec.measures.exact",
         "threatspec.measures.keywords",
         "threatspec.measures.refusal_keywords",
