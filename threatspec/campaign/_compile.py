@@ -9,6 +9,7 @@ from functools import cached_property
 from threatspec.campaign._digests import code_digests, component_digest, source_digest
 from threatspec.campaign._entries import procedure_id
 from threatspec.campaign._expand import Expanded, expand
+from threatspec.campaign._instruments import plan_instruments
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolution import Resolution, models_of, resolve
 from threatspec.campaign._resolve import Resolved
@@ -93,6 +94,7 @@ class _Compiler:
         for draft in sorted(self.drafts.values(), key=lambda draft: draft.procedure is not None):
             self.cells[draft.key] = self._cell(draft)  # untouched ones first: others wait for them
         cells = self.cells
+        instruments = plan_instruments(self.found, self.book)  # after all that decides a claim
         used = {cell.procedure for cell in cells.values()}
         return Plan(
             spec_file=self.found.loaded.path.name,
@@ -117,6 +119,7 @@ class _Compiler:
                 )
                 for one, untouched, attacked in drafted
             ),
+            instruments=instruments,
         )
 
     # which cells a claim needs
@@ -321,8 +324,11 @@ class _Compiler:
         found = {ref: card.digest for ref, card in self.found.cards.items()}
         for name, measure in self.spec.measures.items():
             found[measure.benchmark] = self.found.benchmarks[name].digest
+        for one in self.found.instruments.values():
+            found |= {name: known.digest for name, known in one.benchmarks.items()}
         made = [procedure for listed in self.procedures.values() for _, procedure in listed]
-        found |= code_digests(made, {m.judge.use for m in self.spec.measures.values()})
+        kinds = {one.instrument.kind for one in self.found.instruments.values()}
+        found |= code_digests(made, {m.judge.use for m in self.spec.measures.values()}, kinds)
         return dict(sorted(found.items()))
 
 

@@ -13,6 +13,7 @@ import threatspec
 from threatspec.attacks import ATTACKS
 from threatspec.attacks.recipes import RECIPES
 from threatspec.errors import ThreatspecError
+from threatspec.instruments import INSTRUMENTS
 from threatspec.measures import JUDGES
 from threatspec.records import Plan, Procedure
 from threatspec.registry import Origin, Registry
@@ -26,7 +27,10 @@ __all__ = [
     "source_digest",
 ]
 
-PROGRAM = ("attacks", "campaign", "measures", "records", "runners", "subjects", "training")
+PROGRAM = (
+    *("attacks", "campaign", "instruments", "measures"),
+    *("records", "runners", "subjects", "training"),
+)
 """Rooms whose source a campaign's rows depend on."""
 
 _ROOT = Path(threatspec.__file__).resolve().parent
@@ -91,13 +95,16 @@ def _sources(module: str) -> list[tuple[str, Path]]:
     return [(other.relative_to(path.parent).as_posix(), other) for other in own]
 
 
-def code_digests(procedures: Iterable[Procedure], judges: Iterable[str]) -> dict[str, str]:
+def code_digests(
+    procedures: Iterable[Procedure], judges: Iterable[str], instruments: Iterable[str] = ()
+) -> dict[str, str]:
     """Digests of the program and of the plug-ins among what is used, as a plan names them."""
     used: list[tuple[Registry[Any], str]] = []
     for procedure in procedures:
         used.append((ATTACKS, procedure.attack))
         used += [(RECIPES, name) for name in recipes_of(procedure)]
     used += [(JUDGES, name) for name in judges]
+    used += [(INSTRUMENTS, name) for name in instruments]
     plugins = {
         f"{registry.noun} {name}": component_digest(registry, name)
         for registry, name in used
@@ -118,7 +125,8 @@ def recipes_of(procedure: Procedure) -> list[str]:
 def check_code(plan: Plan) -> None:
     """Raises ThreatspecError TS-CODE-CHANGED if this program did not write `plan`."""
     judges = {measure.judge["use"] for measure in plan.measures.values()}
-    used = code_digests(plan.procedures.values(), judges)
+    instruments = {one.use for one in plan.instruments.values()}
+    used = code_digests(plan.procedures.values(), judges, instruments)
     if any(plan.digests.get(k) != v for k, v in used.items()):
         raise ThreatspecError(
             "TS-CODE-CHANGED",

@@ -9,6 +9,7 @@ from threatspec.attacks import AttackConfig, Surface
 from threatspec.campaign._built import Recipe, built_card, built_name
 from threatspec.campaign._claim_answers import check_answers
 from threatspec.campaign._entries import count_of, each_config, with_knobs
+from threatspec.campaign._instruments import ResolvedInstrument, find_instruments
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolve import Resolved, Resolver
 from threatspec.campaign._search import searched_cost
@@ -43,6 +44,7 @@ class Resolution:
     cards: dict[str, SubjectCard] = field(default_factory=dict)
     builds: dict[str, Recipe] = field(default_factory=dict)
     """How the built ones among the subjects are built, by reference."""
+    instruments: dict[str, ResolvedInstrument] = field(default_factory=dict)
     overlaps: tuple[Overlap, ...] | None = None
     """Between prompts that are measured and rows; see `threatspec.campaign._overlap`."""
 
@@ -90,6 +92,8 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
     there = models_must_exist and not found.resolver.refused  # nothing is fetched for nothing
     for name, subject in loaded.spec.all_subjects.items():
         _models(found, name, subject, there)
+    models = {name: models_of(one, name) for name, one in loaded.spec.all_subjects.items()}
+    found.instruments = find_instruments(found, models)
     if not found.resolver.problems:
         _offers(found)
         _answers(found)

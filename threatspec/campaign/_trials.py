@@ -53,7 +53,7 @@ class TrialBook:
             work["trainer"] = procedure.trainer
         if search is not None:
             work["search"] = search
-        return self._enter(
+        return self.enter(
             TrialKind.ATTACK,
             subject,
             tuple(score.id for score in self._scores(procedure, subject)),
@@ -87,7 +87,7 @@ class TrialBook:
         data = {role: procedure.data[role] for role in roles[request.over]}
         rows = [self._rows_id(entry["source"]) for entry in data.values()]
         work = {"score": request.model_dump(mode="json"), "data": data}
-        return self._enter(
+        return self.enter(
             TrialKind.SCORE, subject, (), work, [*rows, source_digest("training", "subjects")]
         )
 
@@ -103,7 +103,7 @@ class TrialBook:
         }
         code = source_digest("training", "subjects", "runners._build")
         determined = [*map(self._rows_id, sources), code]
-        return (self._enter(TrialKind.BUILD, subject, (), work, determined).id,)
+        return (self.enter(TrialKind.BUILD, subject, (), work, determined).id,)
 
     def _rows_id(self, source: str) -> str:
         """Of the rows of a source, made once for all cells that train on it."""
@@ -129,7 +129,7 @@ class TrialBook:
         serving = [one.model_dump(mode="json") for one in self.found.spec.serving]
         work = {"benchmark": used.benchmark, "split": split or used.split, "serving": serving,
                 "query": used.query, "seed": seed}  # fmt: skip
-        return self._enter(
+        return self.enter(
             TrialKind.GENERATE,
             subject,
             (attack.id,) if attack else (),
@@ -150,11 +150,11 @@ class TrialBook:
         }
         read = self.found.resolver.judged_by.get(measure, {})
         code = [source_digest("measures"), component_digest(JUDGES, used.judge.use)]
-        return self._enter(
+        return self.enter(
             TrialKind.JUDGE, generate.subject, (generate.id,), work, [*code, *read.values()]
         )
 
-    def _enter(
+    def enter(
         self,
         kind: TrialKind,
         subject: str,
@@ -165,6 +165,7 @@ class TrialBook:
         after: tuple[str, ...] = (),
         history: tuple[str, ...] = (),
     ) -> Trial:
+        """Any trial; one that reads a built subject needs what it is built by."""
         card = self.found.cards[subject]
         needs = (*self._built(subject, kind), *needs)
         identity = [kind, card.digest, needs, history, work, determined_by, self.execution, budget]

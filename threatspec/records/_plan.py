@@ -20,10 +20,13 @@ __all__ = [
     "Budget",
     "Cell",
     "Execution",
+    "InstrumentReading",
     "Knob",
     "Overlap",
+    "Panel",
     "Plan",
     "PlannedClaim",
+    "PlannedInstrument",
     "PlannedMeasure",
     "PlannedSlice",
     "Procedure",
@@ -212,6 +215,40 @@ class PlannedMeasure(Model):
     """Slices that a claim reads or a report shows, by `KEY=VALUE`."""
 
 
+class Panel(Model):
+    """One drawing of an instrument: what its axes are."""
+
+    key: str
+    """Curves called `KEY`, or `KEY/LABEL`, are drawn in it."""
+    title: str
+    x: str
+    """What is on the horizontal axis, with its unit."""
+    y: str
+    """What is on the vertical axis, with its unit."""
+
+
+class InstrumentReading(Model):
+    """One subject on which an instrument is read."""
+
+    subject: str
+    """Name of the subject in the spec."""
+    arm: Arm
+    model: str
+    """Reference of the arm's model."""
+    trial: str
+
+
+class PlannedInstrument(Model):
+    """What is read beside measures. It decides nothing, so no claim and no cell refers to it."""
+
+    use: str
+    """Kind of the instrument."""
+    settings: dict[str, Any]
+    """Resolved."""
+    panels: tuple[Panel, ...]
+    readings: tuple[InstrumentReading, ...]
+
+
 class PlannedClaim(Model):
     """A claim and the cells that are to decide it."""
 
@@ -274,6 +311,8 @@ class Plan(Model):
     overlaps: tuple[Overlap, ...] = ()
     """Between training rows, the safeguard's rows and what is measured."""
     claims: tuple[PlannedClaim, ...]
+    instruments: dict[str, PlannedInstrument] = Field(default_factory=dict)
+    """By name; what they read is drawn, and judges nothing."""
 
     def size(self, reading: str) -> tuple[int, int]:
         """Prompts and units of a reading such as `asr`, `control.asr` or `asr[category=fire]`."""
@@ -292,4 +331,6 @@ class Plan(Model):
     @property
     def id(self) -> str:
         """Derived from everything in the plan but the file's name."""
-        return content_id("plan", self.model_dump(mode="json", exclude={"spec_file"}))
+        # what older plans do not have leaves their ids as they are
+        absent: set[str] = set() if self.instruments else {"instruments"}
+        return content_id("plan", self.model_dump(mode="json", exclude={"spec_file", *absent}))

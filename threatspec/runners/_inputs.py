@@ -30,7 +30,7 @@ def check_inputs(
     Raises ThreatspecError: TS-MODEL-MISSING, TS-MODEL-DIGEST, TS-FILE-MISSING, TS-DATA, or
     TS-RECORDS for tampered weights that are gone.
     """
-    for ref in dict.fromkeys(trial.subject for trial in trials):
+    for ref in dict.fromkeys(ref for trial in trials for ref in _models(trial)):
         _require(plan, ref, describe(ref, spec_folder).digest, "TS-MODEL-DIGEST")
     for name in dict.fromkeys(name for trial in trials for name in _benchmarks(trial)):
         _require(plan, name, benchmark(name, spec_folder).digest, "TS-DATA")
@@ -39,8 +39,15 @@ def check_inputs(
             store.require(artefact)
 
 
+def _models(trial: Trial) -> list[str]:
+    """Of an instrument also the one that it compares with."""
+    base = trial.work.get("base")
+    return [trial.subject, base] if base else [trial.subject]
+
+
 def _benchmarks(trial: Trial) -> list[str]:
-    return [trial.work["benchmark"]] if "benchmark" in trial.work else []
+    own = [trial.work["benchmark"]] if "benchmark" in trial.work else []
+    return [*own, *trial.work.get("benchmarks", ())]
 
 
 def _require(plan: Plan, name: str, found: str, code: str) -> None:

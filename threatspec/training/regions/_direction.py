@@ -40,7 +40,7 @@ def direction(
     `separation`, [blocks]: distance of the means over the pooled standard deviation, along the
     difference.
     """
-    own, other = (_states(subject, rows) for rows in (safety, utility))
+    own, other = (prompt_states(subject, rows) for rows in (safety, utility))
     difference = own.mean(1) - other.mean(1)
     unit = nn.functional.normalize(difference, dim=-1)
     along = [torch.einsum("bnh,bh->bn", states, unit) for states in (own, other)]
@@ -50,7 +50,7 @@ def direction(
 
 
 @torch.no_grad()
-def _states(subject: ResidentSubject, rows: Sequence[Encoded]) -> torch.Tensor:
+def prompt_states(subject: ResidentSubject, rows: Sequence[Encoded]) -> torch.Tensor:
     """Hidden states after each block at the last token of the prompt, [blocks, rows, hidden]."""
     found: list[torch.Tensor] = []
     for batch in micro_batches(subject, rows):
