@@ -27,7 +27,9 @@ from threatspec.testing import (
     SafeguardConformance,
 )
 
-SMALL = {"steps": 3, "batch_size": 2, "safety_rows": 2, "benign_rows": 2}
+SMALL = {
+    "steps": 3, "batch_size": 2, "safety_rows": 2, "benign_rows": 2, "candidates": 8, "length": 4,
+}  # fmt: skip
 """What makes anything quick, where a component has such a knob."""
 IDLE = {
     "adapter-finetune": frozenset({Stream.INIT, Stream.TRAIN}),
@@ -53,6 +55,7 @@ def attack_suites() -> Iterator[tuple[str, type]]:
         card = attack_cards().get(kind)
         own = {"kind": kind, "knobs": knobs(attack.Config, card.config if card else {})}
         own["idle"] = IDLE.get(kind, frozenset())
+        own["folder"] = Path(__file__).parents[1] / "support"
         yield f"TestAttack_{kind}", type(kind, (AttackConformance,), own)
 
 

@@ -13,12 +13,13 @@ from typing import Any, ClassVar, Self
 
 from threatspec.records import Spend, Stream
 from threatspec.registry import Registry
-from threatspec.schema import Access, DataRole, Described
+from threatspec.schema import Access, DataRole, Described, listed_values
 from threatspec.subjects import Offer, SubjectCard, Tamper
 from threatspec.training import (
     EditRequest,
     MaskRequest,
     ScoreRequest,
+    SuffixRequest,
     TrainingJob,
     TrainingRow,
 )
@@ -31,13 +32,22 @@ __all__ = [
     "AttackConfig",
     "AttackContext",
     "DataCard",
+    "Mounted",
     "Surface",
 ]
 
-Ask = TrainingJob | MaskRequest | EditRequest
-"""What an attack may ask its runner for; later parts add gradients and generation."""
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """Have what was done so far in place for whatever is asked next."""
+
+    tampers: tuple[Tamper, ...]
+
+
+Ask = TrainingJob | MaskRequest | EditRequest | Mounted | SuffixRequest
+"""What an attack may ask its runner for."""
 Answer = Any
-"""What the runner answers: Trajectory, Mask or Edited, in the order of `Ask`."""
+"""What the runner answers: Trajectory, Mask, Edited or Suffix, in the order of `Ask`."""
 
 
 class Surface(StrEnum):
@@ -129,6 +139,10 @@ class Attack(ABC):
         """Scores that `run` reads; each is a trial of its own, shared by all that ask for it."""
         return ()
 
+    def listed(self, knobs: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+        """Knobs that are given a list where a single value is meant, with its values."""
+        return listed_values(self.Config, knobs)
+
     def roles(self, config: Any) -> tuple[DataRole, ...] | None:
         """Roles of the adversary's data that it reads; None: those of the entry's `rows`."""
         return None
@@ -150,8 +164,10 @@ ATTACKS: Registry[Attack] = Registry(
     (
         "threatspec.attacks.actsvd",
         "threatspec.attacks.adapter_finetune",
+        "threatspec.attacks.decoding_exploit",
         "threatspec.attacks.freeze_finetune",
         "threatspec.attacks.full_finetune",
+        "threatspec.attacks.gcg_suffix",
         "threatspec.attacks.hosted_finetune",
         "threatspec.attacks.least_safety",
         "threatspec.attacks.lora_finetune",
@@ -162,9 +178,12 @@ ATTACKS: Registry[Attack] = Registry(
         "threatspec.attacks.prefill",
         "threatspec.attacks.probe_heads",
         "threatspec.attacks.random_prune",
+        "threatspec.attacks.random_suffix",
         "threatspec.attacks.refusal_direction",
+        "threatspec.attacks.serving_exploit",
         "threatspec.attacks.set_difference",
         "threatspec.attacks.snip_prune",
+        "threatspec.attacks.suffix",
         "threatspec.attacks.wanda_prune",
         "threatspec.attacks.weight_noise",
     ),

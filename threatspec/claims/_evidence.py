@@ -18,6 +18,7 @@ from threatspec.records import (
     ABSENT,
     Cell,
     Edit,
+    Optimised,
     Plan,
     PlannedMeasure,
     Realised,
@@ -69,6 +70,7 @@ class CellEvidence:
     """What the attack spent; reading the test prompts is not charged."""
     realised: tuple[Realised, ...]
     edits: tuple[Edit, ...] = ()
+    optimised: tuple[Optimised, ...] = ()
     config: Mapping[str, Any] | None = None
     """What its search has chosen; None where the plan fixes it."""
     tried: tuple[Tried, ...] = ()
@@ -188,6 +190,7 @@ class Reader:
             spend=self._spent(cell) if attack else Spend(),
             realised=attack.realised if attack else (),
             edits=attack.edits if attack else (),
+            optimised=attack.optimised if attack else (),
             config=attack.config if attack else None,
             tried=attack.tried if attack else (),
             final=attack.spend if attack else Spend(),

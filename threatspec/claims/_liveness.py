@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._models import Truth
-from threatspec.records import Edit, Procedure, Realised
+from threatspec.records import Optimised, Procedure, Realised
 
 __all__ = ["departure", "liveness"]
 
@@ -18,7 +18,7 @@ def liveness(procedure: Procedure, cells: Sequence[CellEvidence]) -> tuple[Truth
     defended subject are no evidence.
     """
     done = [cell for cell in cells if cell.state is CellState.DONE]
-    faults = [fault for cell in done if (fault := _fault(procedure, cell.realised, cell.edits))]
+    faults = [fault for cell in done if (fault := _fault(procedure, cell))]
     if faults and len(faults) == len(cells):
         return Truth.FALSE, faults[0]
     if faults:
@@ -39,21 +39,33 @@ def departure(procedure: Procedure, cell: CellEvidence) -> str:
 
 
 def _planned(procedure: Procedure, cell: CellEvidence) -> tuple[int, ...]:
-    """Steps of each run; a search, and a plan of an older program, say them in the knobs only."""
+    """Steps of each run; a search, and a plan of an older program, say them in the knobs only.
+    Steps of an attack that trains nothing are those of a search for words."""
     steps = (cell.config or procedure.config).get("steps")
-    if procedure.runs or not isinstance(steps, int):
+    if procedure.runs or not procedure.trainer or not isinstance(steps, int):
         return procedure.runs
     return (steps,) * (1 if cell.config else len(cell.realised))
 
 
-def _fault(procedure: Procedure, realised: Sequence[Realised], edits: Sequence[Edit]) -> str:
+def _fault(procedure: Procedure, cell: CellEvidence) -> str:
     """Why a finished attack was not alive; an attack that trains nothing is alive if it breaks."""
-    if procedure.trainer and not realised:
+    if procedure.trainer and not cell.realised:
         return "no training took place"
-    for edit in edits:
+    for edit in cell.edits:
         if not edit.changed:
             return f"{edit.method} changed no weight"
-    return next((fault for run in realised if (fault := _dead(run))), "")
+    faults = (*map(_in_vain, cell.optimised), *map(_dead, cell.realised))
+    return next(filter(None, faults), "")
+
+
+def _in_vain(found: Optimised) -> str:
+    """Why an optimisation of words is no attack."""
+    if found.steps <= 0 or not found.loss:
+        return f"the {found.method} search for words took no step"
+    first, last = found.loss[0], found.loss[-1]
+    if not last < first:
+        return f"the loss of the words did not fall ({first:.3g} before, {last:.3g} after)"
+    return ""
 
 
 def _dead(run: Realised) -> str:

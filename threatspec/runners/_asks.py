@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from threatspec.attacks import Mounted
 from threatspec.errors import ThreatspecError
-from threatspec.records import ArtefactStore, Edit, Realised
+from threatspec.records import ArtefactStore, Edit, Optimised, Realised
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.training import (
     EditRequest,
     Mask,
     MaskRequest,
     Meter,
+    SuffixRequest,
     TrainingJob,
     TrainingPolicy,
     Trajectory,
@@ -22,8 +25,7 @@ from threatspec.training._replay import schedule_departure
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from threatspec.subjects._resident import ResidentSubject
-    from threatspec.training import Edited
+    from threatspec.training import Edited, Suffix
 
 __all__ = ["Asks"]
 
@@ -41,7 +43,7 @@ class Asks:
         policy: what the provider imposes on training.
     """
 
-    subject: ResidentSubject
+    subject: Any
     store: ArtefactStore
     meter: Meter
     watch: Stopwatch
@@ -49,25 +51,32 @@ class Asks:
     policy: TrainingPolicy = field(default_factory=TrainingPolicy)
     realised: list[Realised] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
+    placed: ExitStack = field(default_factory=ExitStack)
+    optimised: list[Optimised] = field(default_factory=list)
 
     def drive(self, steps: Generator[Any, Any, Any]) -> Any:
         """Answer until the generator returns; what it returns."""
-        try:
-            ask = next(steps)
-            while True:
-                ask = steps.send(self.answer(ask))
-        except StopIteration as stop:
-            return stop.value
+        with self.placed:
+            try:
+                ask = next(steps)
+                while True:
+                    ask = steps.send(self.answer(ask))
+            except StopIteration as stop:
+                return stop.value
 
     def answer(self, ask: Any) -> Any:
-        """Trajectory, Mask or Edited."""
+        """Trajectory, Mask, Edited or Suffix."""
         match ask:
             case TrainingJob():
                 return self._train(ask)
+            case Mounted():
+                return self._mount(ask)
             case MaskRequest():
                 return self._mask(ask)
             case EditRequest():
                 return self._edit(ask)
+            case SuffixRequest():
+                return self._suffix(ask)
         raise TypeError(f"an attack must ask for something known, but asked for {type(ask)}")
 
     def _train(self, job: TrainingJob) -> Trajectory:
@@ -84,6 +93,16 @@ class Asks:
             raise ThreatspecError("TS-TRIAL-ERROR", fault)
         return trajectory
 
+    def _mount(self, ask: Mounted) -> None:
+        """Weights stay changed until everything is answered; other tampers change none."""
+        if self.subject.card.ref.startswith("endpoint:"):
+            self.subject = self.subject.tampered(ask.tampers)
+            return
+        from threatspec.subjects._mount import mount
+
+        with self.watch.phase("mount"):
+            self.placed.enter_context(mount(self.subject, ask.tampers, self.store))
+
     def _mask(self, request: MaskRequest) -> Mask:
         from threatspec.training._masks import make_mask
 
@@ -97,3 +116,11 @@ class Asks:
             edited = edit(self.subject, request, self.store)
         self.edits.append(edited.edit)
         return edited
+
+    def _suffix(self, request: SuffixRequest) -> Suffix:
+        from threatspec.training.suffixes import find_suffix
+
+        with self.watch.phase("train"):
+            suffix = find_suffix(self.subject, request, self.store, self.meter)
+        self.optimised.append(suffix.optimised)
+        return suffix

@@ -11,6 +11,7 @@ from functools import lru_cache
 from math import fsum
 
 from threatspec.records import (
+    Optimised,
     Realised,
     Replies,
     Spend,
@@ -45,6 +46,7 @@ class KeptResults(Mapping[str, TrialResult]):
                 spend=result.spend.model_copy(update={"seconds": 0.0}) if charged else Spend(),
                 realised=tuple(_brief(run) for run in result.realised),
                 edits=result.edits,
+                optimised=tuple(_first_and_last(run) for run in result.optimised),
                 config=result.config,
                 proposal=result.proposal,
                 scores=result.scores,
@@ -61,7 +63,8 @@ class KeptResults(Mapping[str, TrialResult]):
         self._found[trial] = self._kept(bare)
 
     def _kept(self, result: TrialResult) -> TrialResult:
-        if result.tamper is not None or result.realised or result.scores or result.config:
+        did = (result.realised, result.edits, result.optimised, result.scores, result.config)
+        if result.tamper is not None or any(did):
             return result
         key = (result.status, result.code, result.message, result.spend, result.replies)
         return self._shared.setdefault(key, result)
@@ -90,6 +93,11 @@ def _brief(run: Realised) -> Realised:
             "grad_norm": (fsum((*run.loss, *run.grad_norm)),),
         }
     )
+
+
+def _first_and_last(run: Optimised) -> Optimised:
+    """What verdicts ask of an optimisation of words: whether its loss fell."""
+    return run.model_copy(update={"loss": (*run.loss[:1], *run.loss[-1:])})
 
 
 @lru_cache(maxsize=1024, typed=True)  # 0 and 0.0 are not the same number of tokens

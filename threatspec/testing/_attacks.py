@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AttackConformance"]
 
-_SPENT = ("steps", "tokens", "flops")
+_SPENT = ("steps", "tokens", "flops", "queries")
 _TAMPERS = {
     Surface.TRAINING_DATA: (DataPoison,),
     Surface.WEIGHTS: (WeightTamper,),
@@ -54,6 +54,8 @@ class AttackConformance:
     """Where benign rows come from, for attacks that tell them apart."""
     rows: ClassVar[int] = 4
     """How many of them."""
+    folder: ClassVar[Path] = Path()
+    """Where files that its knobs name are."""
     idle: ClassVar[frozenset[Stream]] = frozenset()
     """Declared streams that move nothing with these knobs on this subject (say, dropout at 0)."""
 
@@ -156,6 +158,7 @@ class AttackConformance:
         request = Request(item="an-item", prompt="a prompt", answer="an answer")
         for tamper in self._tampers(bench):
             if isinstance(tamper, RequestTamper):
+                tamper = tamper.opened(bench.store.load, self.folder)
                 assert tamper.encode(request) == tamper.encode(request)
                 assert tamper.encode(request).item == request.item
                 assert isinstance(tamper.decode("a reply"), str)

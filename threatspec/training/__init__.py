@@ -1,7 +1,15 @@
 """Training: jobs, back-ends, policies, meters. Attacks and safeguards ask; back-ends train."""
 
 from threatspec.training._adapters import ADAPTERS, AdapterMethod
-from threatspec.training._asks import Edited, EditRequest, Mask, MaskRequest, ScoreRequest
+from threatspec.training._asks import (
+    Edited,
+    EditRequest,
+    Mask,
+    MaskRequest,
+    ScoreRequest,
+    Suffix,
+    SuffixRequest,
+)
 from threatspec.training._flops import forward_flops, training_flops
 from threatspec.training._job import (
     Adapter,
@@ -34,6 +42,8 @@ __all__ = [
     "Meter",
     "Perturbation",
     "ScoreRequest",
+    "Suffix",
+    "SuffixRequest",
     "Trainer",
     "TrainingJob",
     "TrainingPolicy",

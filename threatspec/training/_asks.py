@@ -7,11 +7,20 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from threatspec.records import Edit
+from threatspec.records import Edit, Optimised
 from threatspec.schema import Model
 from threatspec.subjects import WeightTamper
+from threatspec.training._job import TrainingRow
 
-__all__ = ["EditRequest", "Edited", "Mask", "MaskRequest", "ScoreRequest"]
+__all__ = [
+    "EditRequest",
+    "Edited",
+    "Mask",
+    "MaskRequest",
+    "ScoreRequest",
+    "Suffix",
+    "SuffixRequest",
+]
 
 
 class ScoreRequest(Model):
@@ -76,3 +85,39 @@ class Mask:
     """Coordinates that are True."""
     total: int
     """Coordinates that could have been chosen."""
+
+
+class SuffixRequest(Model):
+    """Search words that, after any of the rows' prompts, make its complying answer likely."""
+
+    method: Literal["gradient", "random"]
+    """`gradient`: swaps are drawn among the tokens to which the loss falls fastest; `random`: among
+    all."""
+    rows: tuple[TrainingRow, ...] = Field(min_length=1)
+    steps: int = Field(ge=1)
+    candidates: int = Field(ge=1)
+    """Swaps of one token that are tried in a step; the best is kept if it is better."""
+    top_k: int = Field(default=256, ge=1)
+    """Of `gradient`: tokens per position that swaps are drawn from."""
+    length: int = Field(ge=1)
+    """Tokens of the suffix."""
+    target: int = Field(ge=1)
+    """Tokens of each complying answer that are wanted, from its first."""
+    batch: int = Field(default=64, ge=1)
+    """Candidates that go through the model at once."""
+    progressive: bool = False
+    """Rows come in one after the other; the last step looks at all."""
+    ascii_only: bool = False
+    """Only tokens of printable ASCII."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suffix:
+    """Words that were found."""
+
+    artefact: str
+    """Where they are."""
+    label: str
+    """What records show in their place."""
+    optimised: Optimised
