@@ -178,6 +178,7 @@ JUDGES: Registry[Judge] = Registry(
     "TS-UNKNOWN-JUDGE",
     (
         "threatspec.measures.choice",
+        "threatspec.measures.degenerate",
         "threatspec.measures.exact",
         "threatspec.measures.keywords",
         "threatspec.measures.refusal_keywords",

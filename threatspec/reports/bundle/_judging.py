@@ -10,7 +10,7 @@ from threatspec.reports.bundle._matter import Matter
 
 __all__ = ["FUNCTIONS", "asked_of", "judging_check"]
 
-FUNCTIONS = frozenset({"exact", "keywords", "refusal-keywords"})
+FUNCTIONS = frozenset({"choice", "degenerate", "exact", "keywords", "refusal-keywords"})
 """Judges that say the same of the same reply, whenever they are asked."""
 
 
