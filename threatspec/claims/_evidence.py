@@ -103,6 +103,8 @@ class Evidence:
     audits: Mapping[AuditKey, Audit] = field(default_factory=dict)
     """What people's labels say of the judge."""
     registration: Registration = field(default_factory=Registration)
+    instruments: Mapping[str, TrialResult] = field(default_factory=dict)
+    """By trial, as far as they were read; no verdict looks at them."""
 
     def layout(self, measure: str) -> dict[str, Layout]:
         """Where the units of a measure and of its slices stand among its letters."""
@@ -157,7 +159,13 @@ def gather(
         {name: found for name, found in looks.items() if len(found) > 1},
         audits or {},
         registration or Registration(),
+        {name: results[name] for name in _instruments(plan) if name in results},
     )
+
+
+def _instruments(plan: Plan) -> Iterator[str]:
+    for planned in plan.instruments.values():
+        yield from (reading.trial for reading in planned.readings)
 
 
 class Reader:
@@ -264,7 +272,9 @@ class Reader:
         runs = [run.steps for run in result.realised]
         longest = max([*runs, result.spend.steps / max(1, len(runs))])
         over_steps = budget.steps is not None and longest > budget.steps
-        return over_steps or (budget.flops is not None and self._spent(cell).flops > budget.flops)
+        spent = self._spent(cell)
+        over_queries = _is_over(spent.queries, budget.queries)
+        return over_steps or over_queries or _is_over(spent.flops, budget.flops)
 
     def _state(self, cell: Cell, read: Mapping[str, tuple[str, ...]]) -> tuple[CellState, str, str]:
         judged = [trial for trials in read.values() for trial in trials]
@@ -286,6 +296,10 @@ class Reader:
             else:
                 self._fine.add(trial)
         return (CellState.NOT_RUN if missing else CellState.DONE), "", ""
+
+
+def _is_over(spent: float, most: float | None) -> bool:
+    return most is not None and spent > most
 
 
 def _looks(cell: Cell) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from threatspec.claims import CampaignVerdict, Evidence
 from threatspec.reports._details import Details
+from threatspec.reports._instruments import instruments_data
 from threatspec.reports._model import Report, build
 
 __all__ = ["report_data", "report_json", "verdict_json"]
@@ -40,6 +41,8 @@ def report_data(
         "execution": plan.execution.model_dump(mode="json"),
         "spend": _spend(report),
     }
+    if report.instruments:
+        data["instruments"] = instruments_data(report.instruments)
     if details is not None:
         data["disagreements"] = [asdict(found) for found in details.disagreements]
         data["transcripts"] = [asdict(transcript) for transcript in details.transcripts]

@@ -37,7 +37,8 @@ def render_markdown(
 ) -> str:
     """The verdicts in one table, then every claim; `cells` adds what each run read."""
     report = build(evidence, verdict, details)
-    return "\n".join((*_head(report), *_claims(report, cells)))
+    parts = (*_head(report), *_claims(report, cells), *_instruments(report))
+    return "\n".join(parts)
 
 
 def markdown_text(text: str) -> str:
@@ -117,6 +118,19 @@ def _claims(report: Report, cells: bool) -> Iterator[str]:
                     yield f"{markdown_text(read)}\n"
             yield from _rules(view)
             yield from _cost(view)
+
+
+def _instruments(report: Report) -> Iterator[str]:
+    """In words: what is drawn is in the page."""
+    if report.instruments:
+        yield "## Instruments\n"
+        yield "What was read beside the measures; no verdict depends on it.\n"
+        for view in report.instruments:
+            name = markdown_code(view.name)
+            for model, says in view.lines:
+                yield f"- {name} on {markdown_code(model)}: {markdown_text(says)}"
+            yield from (f"- {name}: {markdown_prose(note)}" for note in view.notes)
+        yield ""
 
 
 def _rules(view: ClaimView) -> Iterator[str]:

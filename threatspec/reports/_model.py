@@ -17,6 +17,7 @@ from threatspec.reports._backends import Replay, replays
 from threatspec.reports._claims import ClaimView
 from threatspec.reports._curves import Curve, curves
 from threatspec.reports._details import Details
+from threatspec.reports._instruments import InstrumentView, instruments
 from threatspec.reports._searches import SearchChart, searches
 from threatspec.reports._words import MEANINGS, counted
 from threatspec.schema import Verdict
@@ -99,6 +100,11 @@ class Report:
     def searches(self) -> tuple[SearchChart, ...]:
         """What searches found, against what they spent."""
         return searches(self.evidence)
+
+    @cached_property
+    def instruments(self) -> tuple[InstrumentView, ...]:
+        """What was read beside the measures."""
+        return instruments(self.evidence)
 
     @cached_property
     def spend(self) -> tuple[SpendLine, ...]:

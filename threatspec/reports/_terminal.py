@@ -67,7 +67,13 @@ def render_terminal(
         if replay.says or full:
             found = "; ".join(replay.says) or "no difference"
             _print(console, f"{replay.procedure} on {replay.subject}: {found}", "back-ends")
+    for read in report.instruments:
+        for note in read.notes:
+            _print(console, f"{read.name}: {note}; no verdict depends on it", "instrument")
     if full:
+        for read in report.instruments:
+            for model, says in read.lines:
+                _print(console, f"{read.name} on {model}: {says}", "instrument")
         for chart in report.searches:
             for line in chart.lines:
                 _print(console, f"{chart.procedure} on {line.subject}: {line.says}", "search")
