@@ -11,16 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.specs import load, plan_of, problems_of, write_benchmark
-from threatspec.campaign._overlap import (
-    NEAR,
-    _Index,
-    _parts,
-    normal_form,
-    overlap,
-    overlaps,
-)
+from threatspec.campaign._overlap import overlap, overlaps
 from threatspec.campaign._resolution import resolve
 from threatspec.measures import Item, benchmark
+from threatspec.measures._near import NEAR, NearIndex, normal_form, parts_of
 from threatspec.records import Overlap
 
 SPLITS = ("safeguard_train", "attack_train", "attack_dev", "test")
@@ -132,15 +126,15 @@ PROMPTS = st.lists(st.lists(WORD, min_size=1, max_size=12).map(" ".join), min_si
 @given(PROMPTS, PROMPTS)
 def test_looking_only_at_the_rarest_parts_loses_nothing(left: list[str], right: list[str]) -> None:
     """Against every pair compared in full."""
-    mine = [_parts(text) for text in dict.fromkeys(left) if text not in right]
-    theirs = [_parts(text) for text in dict.fromkeys(right)]
-    weight = _Index(mine, theirs).weight
+    mine = [parts_of(text) for text in dict.fromkeys(left) if text not in right]
+    theirs = [parts_of(text) for text in dict.fromkeys(right)]
+    weight = NearIndex(mine, theirs).weight
 
     def share(one: frozenset[str], other: frozenset[str]) -> float:
         return sum(map(weight, one & other)) / sum(map(weight, one | other))
 
     def near(text: str, least: float) -> bool:
-        return text in right or any(share(_parts(text), other) >= least for other in theirs)
+        return text in right or any(share(parts_of(text), other) >= least for other in theirs)
 
     found = overlap("l", items(*left), "r", items(*right)).near
     assert sum(near(text, NEAR + 1e-9) for text in left) <= found

@@ -195,14 +195,28 @@ def _slices(found: Resolution) -> None:
 
 
 def _slice(found: Resolution, measure: str, wanted: str, place: Place) -> None:
-    if measure not in found.benchmarks:
-        return
     used = found.spec.measures[measure]
+    if measure not in found.benchmarks:
+        _described_slice(found, used.benchmark, wanted, place)
+        return
     items = found.benchmarks[measure].items(used.split)
     known = sorted({f"{k}={v}" for item in items for k, v in item.all_slices.items()})
     if wanted not in known:
         text = f"{used.benchmark} ({used.split}) must have prompts in slice {wanted}, but has none"
         found.resolver.complain("TS-DATA", text + did_you_mean(wanted, known), *place)
+
+
+def _described_slice(found: Resolution, name: str, wanted: str, place: Place) -> None:
+    """Of a benchmark that is not here, domains and categories may be known."""
+    card = found.resolver.described("benchmark", name)
+    if card is None or not card.domains:
+        return
+    known = [f"domain={domain}" for domain in card.domains]
+    known += [f"category={one}" for about in card.domains.values() for one in about.categories]
+    key = wanted.partition("=")[0]
+    if wanted not in known and key in {"domain", "category"}:
+        text = f"{name} is described without a slice {wanted}{did_you_mean(wanted, known)}"
+        found.resolver.complain("TS-DATA", text, *place)
 
 
 def _answers(found: Resolution) -> None:

@@ -32,6 +32,7 @@ from threatspec.loading import (
     model_problems,
 )
 from threatspec.measures import JUDGES, Benchmark, benchmark, judge_of
+from threatspec.measures.benchmarks import absent
 from threatspec.records import Search, Stream
 from threatspec.resources import shipped
 from threatspec.schema import (
@@ -140,10 +141,19 @@ class Resolver:
             self.problems += errors.problems
             return {}
 
+    def described(self, kind: str, name: str) -> DescriptionCard | None:
+        """The description of something that is not here; a copy of a benchmark makes it here."""
+        if kind != "benchmark":
+            return self.descriptions.get(name)
+        try:
+            return absent(name, self.loaded.folder)
+        except ThreatspecError:
+            return None
+
     def describes(self, kind: str, name: str, *place: str | int) -> bool:
         """Whether a name that nothing here runs is described, which is enough for a check."""
-        card = self.descriptions.get(name)
-        if card is None or card.kind != kind:
+        card = self.described(kind, name)
+        if card is None or card.kind != kind or (self.runs and card.obtain is not None):
             return False
         if self.runs and name not in self.refused:
             self.refused.add(name)
@@ -154,7 +164,7 @@ class Resolver:
     def known_benchmark(self, name: str) -> Benchmark | None:
         """A benchmark that is there; None if there is none, or one that cannot be read."""
         try:
-            return benchmark(name, self.loaded.folder)
+            return benchmark(name, self.loaded.folder, fetch=self.runs)
         except ThreatspecError:
             return None
 
@@ -166,7 +176,7 @@ class Resolver:
             self._judge(name)
             place = ("measures", name, "benchmark")
             try:
-                found[name] = benchmark(measure.benchmark, self.loaded.folder)
+                found[name] = benchmark(measure.benchmark, self.loaded.folder, fetch=self.runs)
             except ThreatspecError as error:
                 if not self.describes("benchmark", measure.benchmark, *place):
                     self.complain(error.code, error.message, *place)

@@ -63,7 +63,9 @@ def _is_described(resolver: Resolver, source: DataSource, place: Place) -> bool:
         text = f"{name} is only described, so its hash cannot be compared"
         resolver.complain("TS-DATA", text, *place, "hash")
     _check_unread(resolver, source.source, place)
-    _compare(resolver, "licence", name, source.licence, resolver.descriptions[name].licence, place)
+    card = resolver.described("benchmark", name)
+    if card is not None:
+        _compare(resolver, "licence", name, source.licence, card.licence, place)
     return True
 
 

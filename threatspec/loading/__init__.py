@@ -1,7 +1,7 @@
 """Loading: YAML with marks, validated, and every problem of a file at its place."""
 
 from threatspec.loading._card import load_cards, load_user_cards
-from threatspec.loading._descriptions import load_descriptions
+from threatspec.loading._descriptions import load_descriptions, shipped_descriptions
 from threatspec.loading._model import load_model
 from threatspec.loading._notes import notes
 from threatspec.loading._spec import LoadedSpec, load_spec, model_problems
@@ -21,4 +21,5 @@ __all__ = [
     "model_problems",
     "notes",
     "read_document",
+    "shipped_descriptions",
 ]

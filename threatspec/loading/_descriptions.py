@@ -6,11 +6,13 @@ from pathlib import Path
 
 from threatspec.loading._named import load_named
 from threatspec.loading._workspace import find_workspace, load_workspace
+from threatspec.resources import shipped
 from threatspec.schema import DescriptionCard
 
-__all__ = ["load_descriptions"]
+__all__ = ["load_descriptions", "shipped_descriptions"]
 
 FOLDER = "descriptions"
+SHIPPED = "claims/benchmarks"
 
 
 def load_descriptions(place: Path) -> dict[str, DescriptionCard]:
@@ -20,6 +22,11 @@ def load_descriptions(place: Path) -> dict[str, DescriptionCard]:
     all that are wrong.
     """
     return load_named(DescriptionCard, _files(find_workspace(place)))
+
+
+def shipped_descriptions() -> dict[str, DescriptionCard]:
+    """Descriptions of benchmarks that ship with the program, by name, sorted; no text of theirs."""
+    return load_named(DescriptionCard, sorted(shipped(SHIPPED).glob("*.yaml")))
 
 
 def _files(workspace: Path) -> list[Path]:

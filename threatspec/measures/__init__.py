@@ -39,15 +39,24 @@ __all__ = [
 ]
 
 
-def benchmark(name: str, folder: Path) -> Benchmark:
-    """The benchmark called `name`, or the one in `file:PATH.jsonl` with PATH relative to `folder`.
+def benchmark(name: str, folder: Path, *, fetch: bool = True) -> Benchmark:
+    """The benchmark called `name`; files and cards are looked for in or around `folder`.
 
-    Raises ThreatspecError TS-UNKNOWN-BENCHMARK, TS-FILE-MISSING or TS-DATA.
+    Args:
+        name: what ships or is installed, the name of a description that a card in the workspace is
+            a copy of, `file:PATH` relative to `folder`, or `hf:REPO@REVISION`.
+        folder: that of the claims file.
+        fetch: whether a data set may be fetched from its hub; if not, only the cache is looked at.
+
+    Raises ThreatspecError TS-UNKNOWN-BENCHMARK, TS-FILE-MISSING, TS-DATA, TS-GATED,
+    TS-MISSING-EXTRA; SpecErrors for a wrong card.
     """
-    if name.startswith("file:"):
-        from threatspec.measures._files import file_benchmark
+    if name not in BENCHMARKS.names():
+        from threatspec.measures.benchmarks import benchmark_from
 
-        return file_benchmark(folder / name.removeprefix("file:"))
+        found = benchmark_from(name, folder, fetch=fetch)
+        if found is not None:
+            return found
     return BENCHMARKS.get(name)
 
 

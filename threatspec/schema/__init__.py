@@ -17,8 +17,15 @@ from threatspec.schema._adversary import (
     Use,
 )
 from threatspec.schema._base import Described, Model, canonical_json, content_id
+from threatspec.schema._benchmark_card import (
+    HUB_NAME,
+    BenchmarkCard,
+    BenchmarkColumns,
+    Domain,
+    HubFile,
+)
 from threatspec.schema._build import AdaptStep, BuildStep, MergeStep
-from threatspec.schema._cards import AttackCard, BenchmarkCard, CardSource, DescriptionCard
+from threatspec.schema._cards import AttackCard, CardSource, DescriptionCard
 from threatspec.schema._claim import Claim, Expectation, Seeds, Verdict
 from threatspec.schema._docs import field_docs
 from threatspec.schema._governance import ClaimScope, Day, Governance, Property, Protects, Waiver
@@ -54,12 +61,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARMS",
+    "HUB_NAME",
     "PRESETS",
     "Access",
     "AdaptStep",
     "Adversary",
     "AttackCard",
     "BenchmarkCard",
+    "BenchmarkColumns",
     "Binary",
     "BuildStep",
     "Calibration",
@@ -75,9 +84,11 @@ __all__ = [
     "Day",
     "Described",
     "DescriptionCard",
+    "Domain",
     "Expectation",
     "Flops",
     "Governance",
+    "HubFile",
     "InstrumentUse",
     "JudgeUse",
     "Knobs",

@@ -1,4 +1,4 @@
-"""Cards: YAML files that describe shipped content, an attack's preset or a benchmark's prompts."""
+"""Cards: YAML files that describe an attack's preset, or something that is named and not here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from threatspec.schema._base import Described
+from threatspec.schema._benchmark_card import Domain, HubFile
 
-__all__ = ["AttackCard", "BenchmarkCard", "CardSource", "DescriptionCard"]
+__all__ = ["AttackCard", "CardSource", "DescriptionCard"]
 
 _WORDS = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 _KIND = r"^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$"
@@ -50,33 +51,10 @@ class AttackCard(Described):
     """Knobs of the attack; absent ones are at their defaults, a list is a finite set to search."""
 
 
-class BenchmarkCard(Described):
-    """What is known of prompts in a JSON Lines file. The file is `NAME.card.yaml`."""
-
-    format: Annotated[Literal["threatspec/benchmark-card/v1"], Field(alias="schema")]
-    """Version of the card's format."""
-    name: Text
-    """Name of the benchmark."""
-    says: Text
-    """What the prompts ask, in one plain sentence."""
-    licence: Text
-    """Under which licence the prompts may be used."""
-    source: Text
-    """Where the prompts come from."""
-    file: Text
-    """The JSON Lines file, beside the card."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Hash of the file's bytes."""
-    prompts: Annotated[int, Field(ge=1)]
-    """How many lines the file has."""
-    gated: bool = False
-    """True if the user's own access is needed to load them."""
-
-
 class DescriptionCard(Described):
-    """Something that published claims name and nothing here runs. `check` reasons about it, `plan`
-    and `run` refuse it. The file is `NAME.yaml` in a folder `descriptions/` of the workspace's
-    claims."""
+    """Something that published claims name and that is not here. `check` reasons about it, `plan`
+    and `run` refuse it, or a benchmark until a copy of it is there. The file is `NAME.yaml` in a
+    folder `descriptions/` of the workspace's claims; some benchmarks ship described."""
 
     format: Annotated[Literal["threatspec/description/v1"], Field(alias="schema")]
     """Version of the card's format."""
@@ -90,3 +68,15 @@ class DescriptionCard(Described):
     """Where it is described."""
     licence: Text
     """Under which licence it may be used, or `unknown`."""
+    obtain: Text | None = None
+    """Of a benchmark that runs once a copy is there: how to get one."""
+    gated: bool = False
+    """True if its owners let everybody in one by one."""
+    prompts: Annotated[int, Field(ge=1)] | None = None
+    """How many it has; absent = not known for sure."""
+    domains: dict[Annotated[str, Field(pattern=_WORDS)], Domain] = Field(default_factory=dict)
+    """Its categories, by domain; copies get both as slices."""
+    ids_per_category: Annotated[int, Field(ge=1)] | None = None
+    """So many ids in a row, counted from 1, are one category; absent = a column says it."""
+    hub: HubFile | None = None
+    """Where a hub has it."""

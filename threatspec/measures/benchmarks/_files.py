@@ -1,0 +1,116 @@
+"""Benchmarks from disk: a file of rows, described by the card beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from threatspec.errors import ThreatspecError
+from threatspec.loading import load_model
+from threatspec.measures.base import Benchmark, Item
+from threatspec.measures.benchmarks._columns import NullPrompt, RowReader
+from threatspec.measures.benchmarks._descriptions import described
+from threatspec.measures.benchmarks._tables import bad_line, read_lines, stem_of
+from threatspec.measures.benchmarks._taxonomy import Taxonomy
+from threatspec.schema import BenchmarkCard, DescriptionCard
+
+__all__ = ["FileBenchmark", "card_beside", "file_benchmark", "read_benchmark"]
+
+
+class FileBenchmark(Benchmark):
+    """Items of one file."""
+
+    def __init__(self, card: BenchmarkCard, items: tuple[Item, ...]) -> None:
+        self.name, self.says = card.name, card.says
+        self.licence, self.source = card.licence, card.source
+        self.gated = card.gated
+        self._items = items
+
+    def items(self, split: str | None = None) -> tuple[Item, ...]:
+        """All items, or those of one split."""
+        return tuple(item for item in self._items if split in {None, item.split})
+
+
+def card_beside(path: Path) -> Path:
+    """Where the card of a file lies."""
+    return path.parent / f"{stem_of(path.name)}.card.yaml"
+
+
+def file_benchmark(path: Path) -> FileBenchmark:
+    """The benchmark in `path`, which must be what its card says.
+
+    Raises ThreatspecError TS-FILE-MISSING if there is no such file or no card, TS-DATA if the file
+    is not the one that the card describes or a line is no item, TS-MISSING-EXTRA.
+    """
+    if not path.is_file():
+        text = f"{path} must be a file of items, but is not there"
+        raise ThreatspecError("TS-FILE-MISSING", text)
+    card = load_model(BenchmarkCard, card_beside(path))
+    if card.file != path.name or card.data_set:
+        text = f"the card beside {path.name} must describe it, but describes {card.file}"
+        raise ThreatspecError("TS-DATA", text + (f" of {card.data_set}" if card.data_set else ""))
+    return read_benchmark(path, card, path.parent)
+
+
+def read_benchmark(path: Path, card: BenchmarkCard, place: Path) -> FileBenchmark:
+    """The rows of `path` as `card` says; descriptions are looked for around `place`.
+
+    Raises ThreatspecError TS-DATA, TS-MISSING-EXTRA.
+    """
+    about = described(card.description, place) if card.description else None
+    state = path.stat()
+    texts = (
+        card.model_dump_json(by_alias=True),
+        about.model_dump_json(by_alias=True) if about else "",
+    )
+    return _read(path.resolve(), texts, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=32)
+def _read(path: Path, texts: tuple[str, str], modified_ns: int, size: int) -> FileBenchmark:
+    card = BenchmarkCard.model_validate_json(texts[0])
+    about = DescriptionCard.model_validate_json(texts[1]) if texts[1] else None
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if card.sha256 not in {None, found}:
+        text = f"{Path(card.file).name} must have the sha256 that its card says, but has {found}"
+        raise ThreatspecError("TS-DATA", text)
+    reader = RowReader(card, Taxonomy(about) if about else None)
+    name = path.name if card.data_set is None else card.file
+    shown = str(path) if card.data_set is None else f"{card.data_set}/{card.file}"
+    items = tuple(_items(shown, reader, read_lines(name, data)))
+    if card.prompts not in {None, len(items)}:
+        text = f"{name} must hold {card.prompts} items as its card says, but has {len(items)}"
+        raise ThreatspecError("TS-DATA", text)
+    return FileBenchmark(card, items)
+
+
+def _items(
+    shown: str, reader: RowReader, lines: Iterable[tuple[int, dict[str, object]]]
+) -> Iterator[Item]:
+    """Items in order; ids are unique and nothing is left out that the card does not say."""
+    known: dict[str, int] = {}
+    nulls = 0
+    for number, row in lines:
+        try:
+            if not reader.wanted(row):
+                continue
+            item = reader.item(number, row)
+        except NullPrompt as error:
+            nulls += 1
+            if reader.card.null_rows is None:
+                raise bad_line(shown, number, str(error)) from None
+            continue
+        except ValueError as error:
+            raise bad_line(shown, number, str(error)) from None
+        first = known.setdefault(item.id, number)
+        if first != number:
+            name = Path(shown).name
+            text = f"ids in {name} must be unique, but {item.id!r} stands in line {first} too"
+            raise bad_line(shown, number, text)
+        yield item
+    if nulls != (reader.card.null_rows or 0):
+        text = f"{shown} must have {reader.card.null_rows} rows without a prompt as its card says"
+        raise ThreatspecError("TS-DATA", f"{text}, but has {nulls}")
