@@ -58,8 +58,10 @@ class SuffixTamper(RequestTamper):
         """The request with the words after its prompt. Raises ValueError before they are read."""
         if self._text is None:
             raise ValueError("a suffix must be opened before it is used")
-        prompt = f"{request.prompt} {self._text}"
-        return replace(request, prompt=prompt, secret=self._text, label=self.label)
+        prompt, secret, label = f"{request.prompt} {self._text}", self._text, self.label
+        if request.secret:  # of a suffix before this one
+            secret, label = f"{request.secret} {secret}", f"{request.label}, {label}"
+        return replace(request, prompt=prompt, secret=secret, label=label)
 
 
 def file_text(path: Path, sha256: str) -> str:

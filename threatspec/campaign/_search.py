@@ -272,4 +272,5 @@ def searched_cost(
         steps=total.steps // len(tried),
         tokens=total.tokens * runs // len(tried),
         flops=total.flops * runs / len(tried),
+        queries=total.queries * runs // len(tried),
     )

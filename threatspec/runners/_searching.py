@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,10 +86,15 @@ def _tried(one: Told) -> Tried:
 
 
 def _left(budget: Budget | None, told: Iterable[Told]) -> Budget | None:
-    """What earlier configurations left of the total; steps bound each run."""
-    if budget is None or budget.flops is None:
-        return budget
-    return budget.model_copy(update={"flops": budget.flops - sum(one.spend.flops for one in told)})
+    """What earlier configurations left of the totals; steps bound each run."""
+    spent, left = sum((one.spend for one in told), Spend()), dict[str, float]()
+    if budget is None:
+        return None
+    if budget.flops is not None:
+        left["flops"] = budget.flops - spent.flops
+    if budget.queries is not None:
+        left["queries"] = budget.queries - spent.queries
+    return budget.model_copy(update=left)
 
 
 def _fitted(
@@ -102,19 +108,29 @@ def _fitted(
     data: DataCard | None,
 ) -> Chosen:
     """Every configuration that is still to come, and the final run, has an equal share."""
-    if left is None or left.flops is None:
+    bounds = ("flops", "queries")
+    shares = {n: most / (open_ + 1) for n in bounds if (most := getattr(left, n, None)) is not None}
+    if left is None or not shares:
         return Chosen(config, proposal, left, reading)
-    share = left.flops / (open_ + 1)
-    chosen = Chosen(config, proposal, left.model_copy(update={"flops": share}), reading)
+    kept = {**shares, **{n: int(shares[n]) for n in shares if n == "queries"}}
+    chosen = Chosen(config, proposal, left.model_copy(update=kept), reading)
     for _ in range(16):
-        cost = attack.cost(card, chosen.config, data).flops
+        over = _overrun(attack.cost(card, chosen.config, data), reading, kept)
         steps = getattr(chosen.config, "steps", None)
-        if cost + reading.flops <= share or not steps or steps == 1:
+        if over <= 1 or not steps or steps == 1:
             return chosen
-        fewer = max(1, min(steps - 1, int(steps * (share - reading.flops) / cost)))
+        fewer = max(1, min(steps - 1, int(steps / over)))
         values = {**chosen.config.model_dump(mode="json"), "steps": fewer}
         chosen = replace(chosen, config=type(config).model_validate(values, strict=False))
     return chosen
+
+
+def _overrun(cost: Spend, reading: Spend, shares: Mapping[str, float]) -> float:
+    """How many times what is left of the shares a run would take."""
+    taken = {name: getattr(cost, name) for name in shares}
+    left = {name: share - getattr(reading, name) for name, share in shares.items()}
+    ratios = [taken[n] / left[n] if left[n] > 0 else math.inf for n in shares if taken[n]]
+    return max(ratios, default=0.0 if all(value >= 0 for value in left.values()) else math.inf)
 
 
 class _Reader:

@@ -32,3 +32,14 @@ class Request:
     label: str = ""
     lacking: str = ""
     """Why there is nothing to ask; the row is missing then, and counts against the claim."""
+
+    def shown(self, asked: str) -> str:
+        """What was asked, as records show it; all of it is hidden where a later rewriting hid the
+        secret in other letters."""
+        if not self.secret:
+            return asked
+        return self.hidden(asked) if self.secret in asked else f"[{self.label}]"
+
+    def hidden(self, said: str) -> str:
+        """What a subject said, without the secret that it may have repeated."""
+        return said.replace(self.secret, f"[{self.label}]") if self.secret else said
