@@ -155,6 +155,10 @@ class Judge(ABC):
         """
         return {}
 
+    def faults(self, config: Any) -> tuple[str, ...]:
+        """What is known to be wrong with how it is set, a clause each; `config` is located."""
+        return ()
+
     def lacks(self, config: Any, items: Sequence[Item]) -> str:
         """Why these items cannot be judged as it is set, for `check`; empty if they can."""
         return ""

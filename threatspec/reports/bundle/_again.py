@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from threatspec.measures import Item, Judge, judgements, looks_of, rows_of
 from threatspec.records import MARKS, Generation, Outcome, PlannedMeasure
 from threatspec.reports.bundle._checks import Check, Status, found, unknown
-from threatspec.reports.bundle._judging import FUNCTIONS
+from threatspec.reports.bundle._judging import is_function
 from threatspec.reports.bundle._lines import ReplyHashes, TextLine, by_item, hash_of
 from threatspec.reports.bundle._matter import Matter, benchmark_of, judge_of
 
 __all__ = ["again_checks"]
 
-_NEEDS_ITEMS = frozenset({"exact"})
+_NEEDS_ITEMS = frozenset({"choice", "degenerate", "exact"})
 """Judges that look at more than the reply."""
 
 
@@ -86,7 +86,7 @@ class _Again:
     def _judge(self, name: str) -> _Judging | None:
         measure = self.matter.plan.measures[name]
         use = measure.judge.get("use", "")
-        judge = judge_of(use) if use in FUNCTIONS else None
+        judge = judge_of(use) if is_function(measure.judge) else None
         own = benchmark_of(measure.benchmark)
         known = own is not None and own.digest == self.matter.plan.digests.get(measure.benchmark)
         if judge is None or (use in _NEEDS_ITEMS and not known):

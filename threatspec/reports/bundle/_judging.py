@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from threatspec.reports.bundle._checks import Check, found, unknown
 from threatspec.reports.bundle._lines import ReplyHashes
 from threatspec.reports.bundle._matter import Matter
 
-__all__ = ["FUNCTIONS", "asked_of", "judging_check"]
+__all__ = ["FUNCTIONS", "asked_of", "is_function", "judging_check"]
 
 FUNCTIONS = frozenset({"choice", "degenerate", "exact", "keywords", "refusal-keywords"})
 """Judges that say the same of the same reply, whenever they are asked."""
+
+
+def is_function(judge: Mapping[str, Any]) -> bool:
+    """Whether a measure's judge can be asked again from what a bundle holds: no file, no model."""
+    return judge.get("use") in FUNCTIONS and not judge.get("settings", {}).get("file")
 
 
 def judging_check(matter: Matter) -> Check:
