@@ -33,9 +33,9 @@ def _complete(context: click.Context, _: click.Parameter, start: str) -> list[An
 def command(name: str, as_json: bool) -> int:
     """Explain NAME: whatever `threatspec list` lists.
 
-    Attacks, recipes, benchmarks, judges, safeguards, models, descriptions, runner profiles, access
-    presets, capabilities, verdicts, rules, error codes, exit codes, and fields of the language by
-    their dotted path.
+    Attacks, recipes, benchmarks, judges, instruments, safeguards, models, descriptions, runner
+    profiles, access presets, capabilities, verdicts, rules, error codes, exit codes, and fields of
+    the language by their dotted path.
 
     \b
     threatspec explain lora-finetune

@@ -102,6 +102,19 @@ def _judge(name: str) -> Iterator[Explanation]:
         yield Explanation(name, "judge", judge.says, facts, _knobs(judge.Config, {}))
 
 
+def _instrument(name: str) -> Iterator[Explanation]:
+    from threatspec.instruments import INSTRUMENTS
+
+    if name in INSTRUMENTS.names():
+        found = INSTRUMENTS.get(name)
+        facts = [("read on", _listed([arm.value for arm in found.arms]))]
+        facts += [("draws", f"{one.y} by {one.x}") for one in found.panels]
+        if found.compares:
+            facts.append(("needs", "an undefended subject to compare with"))
+        facts += [("judges", "nothing: it is drawn"), *_origin(INSTRUMENTS, name)]
+        yield Explanation(name, "instrument", found.says, tuple(facts), _knobs(found.Config, {}))
+
+
 def _benchmark(name: str) -> Iterator[Explanation]:
     from threatspec.measures import BENCHMARKS, benchmark
 
@@ -292,7 +305,8 @@ def _field(name: str) -> Iterator[Explanation]:
 
 
 _KINDS: tuple[Callable[[str], Iterator[Explanation]], ...] = (
-    *(_attack, _recipe, _judge, _benchmark, _description, _safeguard, _model, _runner, _trainer),
+    *(_attack, _recipe, _judge, _instrument, _benchmark),
+    *(_description, _safeguard, _model, _runner, _trainer),
     *(_access, _capability, _verdict, _rule, _error, _exit_code, _field),
 )
 

@@ -65,6 +65,12 @@ def _fields() -> Iterable[Entry]:
     return ((field.path, field.says) for field in language_fields().values())
 
 
+def _instruments() -> Iterable[Entry]:
+    from threatspec.instruments import INSTRUMENTS
+
+    return ((name, found.says) for name, found in INSTRUMENTS.survey()[0].items())
+
+
 def _judges() -> Iterable[Entry]:
     from threatspec.measures import JUDGES
 
@@ -119,14 +125,15 @@ def _verdicts() -> Iterable[Entry]:
 
 def broken_plugins(kind: str) -> list[ThreatspecError]:
     """What is wrong with plug-ins of a kind that therefore are not among its names."""
-    if kind not in {"attacks", "benchmarks", "judges", "recipes", "safeguards"}:
+    if kind not in {"attacks", "benchmarks", "instruments", "judges", "recipes", "safeguards"}:
         return []
-    from threatspec import attacks, measures, safeguards
+    from threatspec import attacks, instruments, measures, safeguards
     from threatspec.attacks import recipes
 
     registries: dict[str, Registry[Any]] = {
         "attacks": attacks.ATTACKS,
         "benchmarks": measures.BENCHMARKS,
+        "instruments": instruments.INSTRUMENTS,
         "judges": measures.JUDGES,
         "recipes": recipes.RECIPES,
         "safeguards": safeguards.SAFEGUARDS,
@@ -153,6 +160,7 @@ KINDS: dict[str, Callable[[], Iterable[Entry]]] = {
     "errors": _errors,
     "exit-codes": _exit_codes,
     "fields": _fields,
+    "instruments": _instruments,
     "judges": _judges,
     "models": _models,
     "recipes": _recipes,

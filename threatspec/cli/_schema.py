@@ -82,6 +82,7 @@ def _offers() -> dict[str, Offer]:
         "DataSource.source".replace("source", "from"): Offer(
             splits, r"^.+#(attack_train|attack_dev)$"
         ),
+        "InstrumentUse.use": Offer(dict(KINDS["instruments"]())),
         "JudgeUse.use": Offer(dict(KINDS["judges"]())),
         "Measure.benchmark": Offer(benchmarks, r"^file:.+\.jsonl$"),
         **{f"Subject.{arm}": models for arm in ("model", "undefended", "control")},
@@ -90,9 +91,10 @@ def _offers() -> dict[str, Offer]:
 
 
 def _knobs() -> dict[str, list[Knobs]]:
+    from threatspec.instruments import INSTRUMENTS
     from threatspec.measures import JUDGES
 
-    return {"Use": _attack_knobs(), "JudgeUse": _own(JUDGES), "InstrumentUse": []}
+    return {"Use": _attack_knobs(), "JudgeUse": _own(JUDGES), "InstrumentUse": _own(INSTRUMENTS)}
 
 
 def _own(registry: Registry[Any]) -> list[Knobs]:

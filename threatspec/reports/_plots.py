@@ -72,7 +72,10 @@ class Plot:
     def xs(self) -> tuple[tuple[float, str], ...]:
         """Places with their numbers."""
         low, high = self._ends
-        return tuple((self._along(v), _number(v)) for v in self._x if low <= v <= high)
+        shown = [v for v in self._x if low <= v <= high]
+        near = shown and shown[0] - low < (self._x[1] - self._x[0]) / 2
+        shown = shown if near else [low, *shown]  # the first position is what people look at
+        return tuple((self._along(v), _number(v)) for v in shown)
 
     @property
     def ys(self) -> tuple[tuple[float, str], ...]:
