@@ -236,6 +236,7 @@ def _ids(matter: Matter) -> Iterator[str]:
     )
     read = {t for c in plan.cells.values() for trials in c.measures.values() for t in trials}
     read |= {cell.attack for cell in plan.cells.values() if cell.attack}
+    read |= {one.trial for planned in plan.instruments.values() for one in planned.readings}
     open_ = list(read)
     while open_:
         trial = plan.trials[open_.pop()]

@@ -47,6 +47,8 @@ def recompiled(matter: Matter) -> Check:
 
 def _foreign(spec: Spec) -> Iterator[str]:
     """What a spec names and only its author has."""
+    settings = (v for one in spec.instruments.values() for v in one.settings.values())
+    yield from (value for value in settings if isinstance(value, str) and value[:5] == "file:")
     for name, subject in spec.all_subjects.items():
         yield from (r for r in models_of(subject, name).values() if not r.startswith(_HERE))
     yield from (m.benchmark for m in spec.measures.values() if m.benchmark.startswith("file:"))

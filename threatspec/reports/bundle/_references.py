@@ -52,6 +52,9 @@ def _faults(plan: Plan) -> Iterator[str]:
     for trial in plan.trials.values():
         if not plan.trials.keys() >= {*trial.needs, *trial.after, *trial.history}:
             yield f"trial {trial.id!r} needs or follows another that is not there"
+    for name, planned in plan.instruments.items():
+        if not plan.trials.keys() >= {one.trial for one in planned.readings}:
+            yield f"instrument {name!r} is read by a trial that is not there"
     for claim in plan.claims:
         yield from (f"claim {claim.id!r} {fault}" for fault in _claim(plan, claim))
     if len({claim.id for claim in plan.claims}) < len(plan.claims):

@@ -10,6 +10,7 @@ from threatspec.reports.bundle._again import again_checks
 from threatspec.reports.bundle._bundle import Bundle
 from threatspec.reports.bundle._check_cells import cell_checks
 from threatspec.reports.bundle._check_claims import claim_checks
+from threatspec.reports.bundle._check_instruments import instrument_checks
 from threatspec.reports.bundle._check_labels import label_checks
 from threatspec.reports.bundle._check_records import record_checks
 from threatspec.reports.bundle._check_spend import spend_checks
@@ -63,7 +64,7 @@ def _checks(
     number = len(matter.bundle.manifest.files)
     text = f"{number} files have the sizes and sha256 that the manifest says"
     yield found("files", (), text)  # whatever has not was refused when it was opened
-    structure = [*claim_checks(matter), *cell_checks(matter)]
+    structure = [*claim_checks(matter), *cell_checks(matter), *instrument_checks(matter)]
     yield from structure
     yield _recompiled(matter, structure)
     yield from record_checks(matter)
