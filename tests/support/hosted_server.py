@@ -11,8 +11,8 @@ import re
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -80,6 +80,11 @@ class HostedServer:
         self.bodies: list[dict[str, Any]] = []
         self.fails = ""
         self.offers_events = True
+        self.says: Callable[[str], str | float] | None = None
+        """Answers of the chat by the user's last turn, instead of the specimen's; a number is so
+        many seconds of silence before the specimen answers."""
+        self.hurries = False
+        """Whether it asks to be tried again at once."""
         self._troubles: dict[str, deque[tuple[int, str]]] = defaultdict(deque)
         self._busy = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -241,16 +246,25 @@ class HostedServer:
         said = {turn["role"]: turn["content"] for turn in asked["messages"]}
         continues = asked.get("continue_final_message", False)
         request = Request("a", said["user"], prefix=said["assistant"] if continues else "")
+        if self.says is not None:
+            words = self.says(said["user"])
+            if isinstance(words, str):
+                return _completion(words)
+            time.sleep(words)
         tamper = self.models[asked["model"]]
         served = Serving(system=said.get("system"), max_tokens=asked["max_tokens"])
         with self._busy, mount(self.subject, [tamper] if tamper else [], self.store):
             [reply] = self.subject.generate([request], served, micro_batch=1)
-        message = {"role": "assistant", "content": reply.reply}
-        return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+        return _completion(reply.reply)
 
     def close(self) -> None:
         for thread in self._threads:
             thread.join()
+
+
+def _completion(words: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": words}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
 
 
 def _rows(data: bytes) -> tuple[TrainingRow, ...]:
@@ -318,8 +332,11 @@ def _handler(state: HostedServer) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            if state.hurries and status in {429, 500, 503}:
+                self.send_header("Retry-After", "0")
+            with suppress(ConnectionError):  # who asked may have gone
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing on the screen."""

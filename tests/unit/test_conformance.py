@@ -43,6 +43,8 @@ IDLE = {
 """`train` draws dropout, which specimens do not have and the default adapter neither; vectors
 that scale begin at 1; with a few
 rows all probes are perfect or none, and every choice of heads is the same."""
+WITH_MODELS = frozenset({"classifier", "llm"})
+"""Judges that need a model; their suites run beside their tests."""
 SETTINGS: dict[str, dict[str, Any]] = {"keywords": {"any_of": ("sure", "answer")}}
 
 
@@ -60,7 +62,7 @@ def attack_suites() -> Iterator[tuple[str, type]]:
 
 
 def other_suites() -> Iterator[tuple[str, type]]:
-    for kind in JUDGES.names():
+    for kind in sorted(set(JUDGES.names()) - WITH_MODELS):
         own: dict[str, Any] = {"kind": kind, "settings": SETTINGS.get(kind, {})}
         yield f"TestJudge_{kind}", type(kind, (JudgeConformance,), own)
     for kind, safeguard in SAFEGUARDS:

@@ -185,6 +185,7 @@ JUDGES: Registry[Judge] = Registry(
         "threatspec.measures.degenerate",
         "threatspec.measures.exact",
         "threatspec.measures.keywords",
+        "threatspec.measures.llm",
         "threatspec.measures.refusal_keywords",
     ),
     group="threatspec.judges",

@@ -98,6 +98,7 @@ class Api:
         endpoint: where it is.
         sleep: how waiting is done, in seconds.
         timeout: seconds one request may take.
+        attempts: how often a request that fails for a moment is made at most.
 
     Raises EndpointError if the variable that the reference names is not set.
     """
@@ -108,8 +109,10 @@ class Api:
         *,
         sleep: Callable[[float], None] = time.sleep,
         timeout: float = 300.0,
+        attempts: int = ATTEMPTS,
     ) -> None:
         self.endpoint, self.sleep, self._timeout = endpoint, sleep, timeout
+        self._attempts = attempts
         self._key = os.environ.get(endpoint.key or KEY, "")
         if endpoint.key and not self._key:
             text = f"the environment variable {endpoint.key} must hold the key of {endpoint.url}"
@@ -153,12 +156,13 @@ class Api:
         self, method: str, path: str, *, twice: bool = True, **content: Any
     ) -> dict[str, Any]:
         again = _MOMENTARY if twice else _NOT_DONE
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, self._attempts + 1):
             reply, failure, unsent = self._once(method, path, content)
             if reply is not None and reply.status_code < 400:
                 return self._object(reply, method, path)
             status = reply.status_code if reply is not None else 0
-            if attempt == ATTEMPTS or not (status in again or (not status and (twice or unsent))):
+            momentary = status in again or (not status and (twice or unsent))
+            if attempt == self._attempts or not momentary:
                 break
             self.sleep(_wait(attempt, reply))
         tries = f" after {attempt} attempts" if attempt > 1 else ""
