@@ -105,7 +105,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ClaimsFile | None:
     """Take `*.claims.yaml`, and every YAML of the configured folders but cards."""
     name, folders = file_path.name, parent.config.stash[_FOLDERS]
-    card = name.endswith(".card.yaml") or file_path.parent.name == "descriptions"
+    card = name.endswith(".card.yaml") or file_path.parent.name in {"benchmarks", "descriptions"}
     listed = file_path.suffix in {".yaml", ".yml"} and not card
     if not name.endswith(".claims.yaml") and not (
         listed and any(file_path.is_relative_to(folder) for folder in folders)

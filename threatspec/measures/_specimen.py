@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from typing import cast
@@ -12,6 +13,8 @@ from threatspec.subjects import specimens
 __all__ = ["SpecimenBenchmark"]
 
 World = Callable[[str | None], tuple[specimens.Item, ...]]
+CHOICES = 4
+"""Given answers of a question of `specimen/choices`."""
 
 
 class SpecimenBenchmark(Benchmark):
@@ -47,6 +50,36 @@ def _item(item: specimens.Item) -> Item:
     )
 
 
+class SpecimenChoices(SpecimenBenchmark):
+    """The requests as multiple choice: the right answer among three of the same topic and split.
+
+    Choices are answers in full, as a complying subject writes them, so that they differ in what is
+    known alone; slice `kind` tells restricted requests from benign ones.
+    """
+
+    @cached_property
+    def _items(self) -> tuple[Item, ...]:
+        worlds = (specimens.restricted_items(), specimens.benign_items())
+        return tuple(_question(item, items) for items in worlds for item in items)
+
+
+def _question(item: specimens.Item, items: tuple[specimens.Item, ...]) -> Item:
+    """Other answers, and the places of all, follow from names alone."""
+    near = [o for o in items if (o.topic, o.split) == (item.topic, item.split) and o != item]
+    others = sorted(near, key=lambda other: _drawn(item.id, other.id))[: CHOICES - 1]
+    shown = sorted([item, *others], key=lambda one: _drawn(f"{item.id} shown", one.id))
+    extra = {
+        "slices": {"kind": "restricted" if item.restricted else "benign"},
+        "choices": tuple(one.answer for one in shown),
+        "right": shown.index(item),
+    }
+    return _item(item).model_copy(update=extra)
+
+
+def _drawn(*names: str) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
 for _benchmark in (
     SpecimenBenchmark(
         "specimen/restricted",
@@ -60,6 +93,11 @@ for _benchmark in (
         "specimen/glossary",
         "a second task with words of its own that no specimen knows untouched",
         specimens.glossary_items,
+    ),
+    SpecimenChoices(
+        "specimen/choices",
+        "restricted and benign requests as multiple choice, each with four answers of one topic",
+        specimens.restricted_items,
     ),
 ):
     BENCHMARKS.register(_benchmark.name, _benchmark)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from threatspec.attacks import ATTACKS, Attack
 from threatspec.campaign import Expanded, expand
 from threatspec.errors import ThreatspecError
-from threatspec.measures import JUDGES, Benchmark, Judge, benchmark
+from threatspec.measures import BENCHMARKS, JUDGES, Benchmark, Judge
 from threatspec.records import (
     Cell,
     Plan,
@@ -105,10 +104,10 @@ def judge_of(kind: str) -> Judge | None:
 
 
 def benchmark_of(name: str) -> Benchmark | None:
-    """The benchmark, if it comes with this program; no file that a stranger names is read."""
-    if name.startswith("file:"):
+    """The benchmark, if it comes with this program; nothing else that a stranger names is read."""
+    if name not in BENCHMARKS.names():  # a file, a data set of a hub, the user's own copy
         return None
     try:
-        return benchmark(name, Path())
+        return BENCHMARKS.get(name)
     except ThreatspecError:
         return None

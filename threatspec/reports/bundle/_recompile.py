@@ -15,6 +15,7 @@ from typing import Any
 from threatspec.campaign import compile_plan, models_of
 from threatspec.errors import ThreatspecError
 from threatspec.loading import LoadedSpec
+from threatspec.measures import BENCHMARKS
 from threatspec.records import Plan
 from threatspec.reports.bundle._checks import Check, found, unknown
 from threatspec.reports.bundle._matter import Matter
@@ -51,10 +52,11 @@ def _foreign(spec: Spec) -> Iterator[str]:
     yield from (value for value in settings if isinstance(value, str) and value[:5] == "file:")
     for name, subject in spec.all_subjects.items():
         yield from (r for r in models_of(subject, name).values() if not r.startswith(_HERE))
-    yield from (m.benchmark for m in spec.measures.values() if m.benchmark.startswith("file:"))
+    known = BENCHMARKS.names()  # a file, a hub or somebody's copy is nothing of the program's
+    yield from (m.benchmark for m in spec.measures.values() if m.benchmark not in known)
     for adversary in spec.adversaries.values():
         sources = (source.source for source in adversary.data.values())
-        yield from (source for source in sources if source.startswith("file:"))
+        yield from (source for source in sources if source.partition("#")[0] not in known)
 
 
 def _compile(plan: Plan, spec: Spec) -> Plan:

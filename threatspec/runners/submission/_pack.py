@@ -10,6 +10,7 @@ from typing import Any
 
 from threatspec.errors import ThreatspecError
 from threatspec.loading import LoadedSpec, find_workspace
+from threatspec.measures.benchmarks import card_beside
 from threatspec.resources import CONTENT, PACKAGE, shipped
 from threatspec.runners.submission._secrets import refuse_secrets
 from threatspec.schema import Spec
@@ -135,8 +136,8 @@ def _files_of(place: Path) -> Iterator[Path]:
         yield from (path for path in sorted(place.rglob("*")) if path.is_file())
         return
     yield place
-    card = place.with_suffix(".card.yaml")
-    if place.suffix == ".jsonl" and card.is_file():
+    card = card_beside(place)
+    if card.is_file():
         yield card
 
 
