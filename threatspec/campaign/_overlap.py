@@ -5,13 +5,12 @@ When two prompts are the same is said in `threatspec.measures`.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from threatspec.measures import Item
-from threatspec.measures._near import near_texts, normal_form
+from threatspec.measures._near import overlap
 from threatspec.records import Overlap
 
 if TYPE_CHECKING:
@@ -71,20 +70,3 @@ def _set(found: Resolution, name: str, split: str) -> _Set:
     """Nothing of a benchmark that is only described."""
     benchmark = found.resolver.known_benchmark(name)
     return _Set(f"{name}#{split}", benchmark.items(split) if benchmark else ())
-
-
-def overlap(left: str, own: Sequence[Item], right: str, other: Sequence[Item]) -> Overlap:
-    """How many prompts of `own`, called `left`, stand in `other`, called `right`."""
-    mine = [normal_form(item.prompt) for item in own]
-    theirs = list(dict.fromkeys(normal_form(item.prompt) for item in other))
-    equal = set(theirs)
-    near = near_texts([text for text in dict.fromkeys(mine) if text not in equal], theirs)
-    found = [item for item, text in zip(own, mine, strict=True) if text in equal or text in near]
-    return Overlap(
-        left=left,
-        right=right,
-        prompts=len(own),
-        equal=sum(text in equal for text in mine),
-        near=len(found),
-        categories=dict(sorted(Counter(i.category for i in found if i.category).items())),
-    )

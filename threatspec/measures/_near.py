@@ -15,7 +15,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 
-__all__ = ["NEAR", "NearIndex", "near_texts", "normal_form", "parts_of"]
+from threatspec.measures.base import Item
+from threatspec.records import Overlap
+
+__all__ = ["NEAR", "NearIndex", "near_texts", "normal_form", "overlap", "parts_of"]
 
 NEAR = 0.8
 """Weighted share of common parts from which two prompts are nearly equal."""
@@ -26,6 +29,23 @@ _WORD = re.compile(r"\w+")
 Parts = frozenset[str]
 
 
+def overlap(left: str, own: Sequence[Item], right: str, other: Sequence[Item]) -> Overlap:
+    """How many prompts of `own`, called `left`, stand in `other`, called `right`."""
+    mine = [normal_form(item.prompt) for item in own]
+    theirs = list(dict.fromkeys(normal_form(item.prompt) for item in other))
+    equal = set(theirs)
+    near = near_texts([text for text in dict.fromkeys(mine) if text not in equal], theirs)
+    found = [item for item, text in zip(own, mine, strict=True) if text in equal or text in near]
+    return Overlap(
+        left=left,
+        right=right,
+        prompts=len(own),
+        equal=sum(text in equal for text in mine),
+        near=len(found),
+        categories=dict(sorted(Counter(i.category for i in found if i.category).items())),
+    )
+
+
 @lru_cache(maxsize=1 << 16)
 def normal_form(text: str) -> str:
     """Without differences of spelling: compatible forms, letter case, punctuation, white space."""
@@ -34,6 +54,7 @@ def normal_form(text: str) -> str:
 
 
 def parts_of(text: str) -> Parts:
+    """Words of a short prompt, runs of three words of a long one."""
     words = text.split()
     if len(words) < SHORT:
         return frozenset(words)
@@ -73,11 +94,20 @@ class NearIndex:
         self.known.append((frozenset(numbers), weight))
 
     def has_near(self, parts: Parts) -> bool:
-        """Prompts that are near share one of the rarest parts of both; only such are compared."""
+        """Whether one of the other set is near."""
+        return next(self.near(parts), None) is not None
+
+    def near(self, parts: Parts) -> Iterator[int]:
+        """Which of the other set are near, by their places.
+
+        Prompts that are near share one of the rarest parts of both; only such are compared.
+        """
         numbers, weight = self._read(parts)
         found = (self.having.get(number, ()) for number in self._rarest(numbers, weight))
         own = frozenset(numbers)
-        return any(self._near(own, weight, *self.known[at]) for at in set(chain(*found)))
+        for at in sorted(set(chain(*found))):
+            if self._near(own, weight, *self.known[at]):
+                yield at
 
     def _near(self, own: frozenset[int], weight: float, other: frozenset[int], its: float) -> bool:
         if min(weight, its) < NEAR * max(weight, its):
