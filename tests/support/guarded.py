@@ -422,6 +422,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     "one of two runs": Scenario(lambda: campaign({"lota": [Got(asr=2, runs=2), HELD]}), C),
     "an edit that changed nothing": Scenario(
         lambda: campaign({"prune": [HELD]}, {"prune": [Got(asr=95, changed=0)]}), V),
+    "words that took no step": Scenario(
+        lambda: campaign({"words": [HELD]}, {"words": [Got(asr=95, words=())]}), V),
+    "words that got no better": Scenario(
+        lambda: campaign({"words": [HELD]}, {"words": [Got(asr=95, words=(3.0, 3.0))]}), V),
     "never trained": Scenario(lambda: campaign({"lora": [HELD, Got(asr=2, trained=False)]}), C),
     "open whether it counts": Scenario(lambda: campaign({"lora": [HELD, Got(useful=50)]}), C),
     "a selected attack always collapses": Scenario(

@@ -285,10 +285,13 @@ GUARDS: tuple[Guard, ...] = (
           "Truth.FALSE", "missing rows drop nothing"),
     _edit("_controls._best_p", "if view.counts_if and not could_be_true(view.counts_if, lookup, "
           "view.alpha):", "if False:", "a control that only collapses"),
-    _edit("_liveness._fault", "if procedure.trainer and not realised:", "if False:",
+    _edit("_liveness._fault", "if procedure.trainer and not cell.realised:", "if False:",
           "no training on the control"),
     _edit("_liveness._fault", "if not edit.changed:", "if False:",
           "an edit that changed nothing"),
+    _edit("_liveness._in_vain", "if found.steps <= 0 or not found.loss:", "if not found.loss:\n"
+          "        return ''\n    if False:", "words that took no step"),
+    _edit("_liveness._in_vain", "if not last < first:", "if False:", "words that got no better"),
     _edit("_liveness._dead", "run.steps <= 0", "False", "no step on the control"),
     _edit("_liveness._dead", "not run.weight_delta > 0", "False",
           "no weight of the control moved"),

@@ -26,6 +26,7 @@ from threatspec.records import (
     Cell,
     Edit,
     Execution,
+    Optimised,
     Overlap,
     Plan,
     PlannedClaim,
@@ -63,12 +64,14 @@ class Got:
     """Training runs; `lota` plans two."""
     changed: int = 1
     """Entries that an edit changed; of `prune`."""
+    words: tuple[float, ...] = (3.0, 1.0)
+    """Loss of what a search for words had, at the start and after each step; of `words`."""
     seed: int | None = None
     """Seed of every stream; None = its own."""
     replies: Replies = field(default_factory=lambda: Replies(asked=UNITS, distinct=UNITS))
 
 
-UNTRAINED = {"prefill", "prune"}
+UNTRAINED = {"prefill", "prune", "words"}
 HELD, BROKEN = Got(asr=2), Got(asr=95)
 NOTHING = Got(unknown=UNITS, useful=0, useful_unknown=UNITS, state=NOT_RUN)
 FAILED = replace(NOTHING, state=ERROR)
@@ -231,6 +234,7 @@ def _cell(arm: Arm, procedure: str, replicate: int, got: Got) -> CellEvidence:
         spend=Spend(steps=got.steps, flops=got.flops) if trains else Spend(),
         realised=(_realised(got, replicate),) * got.runs if ran else (),
         edits=(_edit(got),) if procedure == "prune" and got.state is DONE else (),
+        optimised=(_optimised(got),) if procedure == "words" and got.state is DONE else (),
         code="TS-TRIAL-ERROR" if got.state is ERROR else "",
         marks={
             "asr": _marks(got.asr, got.unknown),
@@ -255,6 +259,11 @@ def _realised(got: Got, replicate: int) -> Realised:
 
 def _edit(got: Got) -> Edit:
     return Edit(method="prune", changed=got.changed, total=9, parameters=10, weight_delta=1.0)
+
+
+def _optimised(got: Got) -> Optimised:
+    steps = max(0, len(got.words) - 1)
+    return Optimised(method="random", steps=steps, loss=got.words, changed=3, tokens=5)
 
 
 PERFECT = Audit(negatives=5000, omitted=0, positives=5000, confirmed=5000)

@@ -131,7 +131,12 @@ def test_every_step_of_a_verdict_is_tried() -> None:
 
 
 def test_every_fault_of_an_attack_is_tried() -> None:
-    for function in (_liveness._dead, _liveness._fault, _liveness.departure):
+    for function in (
+        _liveness._dead,
+        _liveness._in_vain,
+        _liveness._fault,
+        _liveness.departure,
+    ):
         place = f"_liveness.{function.__name__}"
         tried = [one for one in GUARDS if one.places == (place,)]
         assert len(tried) == len(sentences(function)), place
