@@ -9,8 +9,10 @@ from threatspec.attacks.base import (
     AttackConfig,
     AttackContext,
     DataCard,
+    Mounted,
     Surface,
 )
+from threatspec.attacks.chain import Chain, attack_of, parts_of
 
 __all__ = [
     "ATTACKS",
@@ -19,7 +21,11 @@ __all__ = [
     "Attack",
     "AttackConfig",
     "AttackContext",
+    "Chain",
     "DataCard",
+    "Mounted",
     "Surface",
+    "attack_of",
+    "parts_of",
     "training_rows",
 ]

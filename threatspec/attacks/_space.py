@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from threatspec.attacks.base import AttackConfig
+from threatspec.attacks.base import Attack, AttackConfig
 from threatspec.records import Knob
-from threatspec.schema import listed_values
 
 __all__ = ["Searched", "listed_knobs", "space_of"]
 
@@ -24,9 +23,9 @@ class Searched:
     choices: tuple[Any, ...] = ()
 
 
-def listed_knobs(config: type[AttackConfig], knobs: Mapping[str, Any]) -> dict[str, Knob]:
+def listed_knobs(attack: Attack, knobs: Mapping[str, Any]) -> dict[str, Knob]:
     """Knobs that are given a list where a single value is meant: finite sets to search."""
-    found = listed_values(config, knobs).items()
+    found = attack.listed(knobs).items()
     return {name: Knob(choices=_once(values)) for name, values in found}
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from threatspec.campaign._compile import check_spec, compile_plan
     from threatspec.campaign._design import ClaimCheck, check_design
     from threatspec.campaign._digests import check_code, source_digest
-    from threatspec.campaign._entries import procedure_id, procedure_ids
+    from threatspec.campaign._entries import as_attack, procedure_id, procedure_ids
     from threatspec.campaign._expand import Expanded, expand
     from threatspec.campaign._forecast import (
         ClaimForecast,
@@ -30,6 +30,7 @@ __all__ = [
     "ClaimForecast",
     "Expanded",
     "Forecast",
+    "as_attack",
     "attack_cards",
     "check_code",
     "check_design",
@@ -52,7 +53,7 @@ __getattr__ = lazy(
         "_compile": ("check_spec", "compile_plan"),
         "_design": ("ClaimCheck", "check_design"),
         "_digests": ("check_code", "source_digest"),
-        "_entries": ("procedure_id", "procedure_ids"),
+        "_entries": ("as_attack", "procedure_id", "procedure_ids"),
         "_resolution": ("models_of",),
         "_expand": ("Expanded", "expand"),
         "_forecast": ("ClaimForecast", "Forecast", "forecast", "require_decidable"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import threatspec
-from threatspec.attacks import ATTACKS
+from threatspec.attacks import ATTACKS, parts_of
 from threatspec.attacks.recipes import RECIPES
 from threatspec.errors import ThreatspecError
 from threatspec.instruments import INSTRUMENTS
@@ -101,7 +101,7 @@ def code_digests(
     """Digests of the program and of the plug-ins among what is used, as a plan names them."""
     used: list[tuple[Registry[Any], str]] = []
     for procedure in procedures:
-        used.append((ATTACKS, procedure.attack))
+        used += [(ATTACKS, part) for part in parts_of(procedure.attack)]
         used += [(RECIPES, name) for name in recipes_of(procedure)]
     used += [(JUDGES, name) for name in judges]
     used += [(INSTRUMENTS, name) for name in instruments]
@@ -115,9 +115,11 @@ def code_digests(
 
 def recipes_of(procedure: Procedure) -> list[str]:
     """Data recipes that a procedure names, searched ones too."""
-    given = [procedure.config.get("recipe")]
-    if procedure.search and "recipe" in procedure.search.space:
-        given += procedure.search.space["recipe"].choices
+    links = procedure.config.get("links")
+    configs = [link["config"] for link in links] if links else [procedure.config]
+    given = [config.get("recipe") for config in configs]
+    for name, knob in procedure.search.space.items() if procedure.search else ():
+        given += knob.choices if name.rpartition(".")[2] == "recipe" else ()
     names = (one["use"] if isinstance(one, dict) else one for one in given if one is not None)
     return sorted(set(names))
 

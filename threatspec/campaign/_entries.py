@@ -9,13 +9,15 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from threatspec.attacks import Attack, AttackConfig
+from threatspec.attacks import ATTACKS, Attack, AttackConfig
 from threatspec.attacks._space import listed_knobs, space_of
+from threatspec.attacks.chain import JOINT
 from threatspec.campaign._search import planned_search
 from threatspec.records import Knob, Search
-from threatspec.schema import Adversary, AttackCard, DataRole, Use, content_id
+from threatspec.schema import Adversary, AttackCard, DataRole, Link, Use, content_id
 
 __all__ = [
+    "as_attack",
     "count_of",
     "data_of",
     "each_config",
@@ -39,7 +41,7 @@ def settings_of(
     Raises ValueError if a value is not valid, or the search cannot be made.
     """
     knobs = knobs_of(use, card)
-    listed = listed_knobs(attack.Config, knobs)
+    listed = listed_knobs(attack, knobs)
     space = {**_ranged(use, attack, adversary, listed), **listed}
     first = {name: _first(knob) for name, knob in space.items()}
     config = attack.Config.model_validate_json(json.dumps({**knobs, **first}))
@@ -52,7 +54,25 @@ def settings_of(
     return config, None
 
 
-def knobs_of(use: Use, card: AttackCard | None) -> dict[str, Any]:
+def as_attack(use: Use, cards: Mapping[str, AttackCard]) -> Use:
+    """An entry whose `use` is a card or a kind: a chain is a kind with its links as a knob.
+
+    Raises ThreatspecError TS-UNKNOWN-ATTACK.
+    """
+    if use.chain is None:
+        return use
+    links = [_linked(link, cards.get(link.use)) for link in use.chain]
+    kind = JOINT.join(link["attack"] for link in links)
+    return use.model_copy(update={"use": kind, "chain": None, "knobs": {"links": links}})
+
+
+def _linked(link: Link, card: AttackCard | None) -> dict[str, Any]:
+    attack = ATTACKS.get(card.attack if card else link.use)
+    roles = _rows_of(link) if attack.uses_rows else ()
+    return {"attack": attack.kind, "roles": list(roles), "config": knobs_of(link, card)}
+
+
+def knobs_of(use: Use | Link, card: AttackCard | None) -> dict[str, Any]:
     """The card's knobs and the entry's; an entry that says one of two ways drops the other."""
     preset = dict(card.config) if card else {}
     for name, other in _EITHER.items():
@@ -137,6 +157,10 @@ def roles_of(use: Use, attack: Attack, config: AttackConfig) -> tuple[DataRole, 
         return own
     if not attack.uses_rows:
         return ()
+    return _rows_of(use)
+
+
+def _rows_of(use: Use | Link) -> tuple[DataRole, ...]:
     return tuple(DataRole) if use.rows == "mix" else (DataRole(use.rows),)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-from threatspec.attacks import AttackConfig, Surface
+from threatspec.attacks import AttackConfig, Surface, parts_of
 from threatspec.campaign._built import Recipe, built_card, built_name
 from threatspec.campaign._claim_answers import check_answers
 from threatspec.campaign._entries import count_of, each_config, with_knobs
@@ -65,7 +65,8 @@ class Resolution:
 
     def not_run(self, adversary: str) -> tuple[str, ...]:
         """Kinds of attack that the adversary's access admits and that it does not make."""
-        used = {resolved.attack.kind for resolved in self.attacks[adversary]}
+        made = self.attacks[adversary]
+        used = {part for resolved in made for part in parts_of(resolved.attack.kind)}
         allowed = self.resolver.allowed(self.spec.adversaries[adversary])
         return tuple(name for name in allowed if name not in used)
 
@@ -305,6 +306,7 @@ def _excess(found: Resolution, resolved: Resolved, adversary: Adversary, ref: st
     for what, need, limit in (
         ("steps", max(resolved.config.runs, default=0), adversary.compute.steps),
         ("FLOPs", predicted.flops, adversary.compute.flops),
+        ("queries", predicted.queries, adversary.compute.queries),
     ):
         if limit is not None and need > limit:
             return (

@@ -10,9 +10,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from threatspec.attacks import ATTACKS, Attack, AttackConfig, training_rows
+from threatspec.attacks import ATTACKS, Attack, AttackConfig, attack_of, training_rows
+from threatspec.attacks.chain import JOINT, ChainConfig, unfit
 from threatspec.attacks.recipes import ways
 from threatspec.campaign._entries import (
+    as_attack,
     count_of,
     data_of,
     each_config,
@@ -40,6 +42,7 @@ from threatspec.schema import (
     AttackCard,
     DataRole,
     DescriptionCard,
+    Link,
     Use,
     each_value,
 )
@@ -290,6 +293,22 @@ class Resolver:
                 self.complain("TS-UNKNOWN-TRAINER", text, *at)
 
     def _entry(self, use: Use, adversary: Adversary, place: Place) -> Resolved | None:
+        links: list[tuple[Use | Link, Place]] = [
+            (one, (*place, "chain", i)) for i, one in enumerate(use.chain or ())
+        ]
+        parts = [self._part(one, adversary, at) for one, at in links or [(use, place)]]
+        known = [part for part in parts if part]
+        if len(known) < len(parts):
+            return None
+        card, attack = known[0]
+        if use.chain is not None:
+            card, attack = None, attack_of(JOINT.join(part.kind for _, part in known))
+        return self._whole(use, card, attack, adversary, place)
+
+    def _part(
+        self, use: Use | Link, adversary: Adversary, place: Place
+    ) -> tuple[AttackCard | None, Attack] | None:
+        """Card and attack that a name stands for; the access must admit it, its knobs be valid."""
         card = self.cards.get(use.use)
         names = sorted({*self.cards, *ATTACKS.names()}) if card is None else [use.use]
         if use.use not in names:
@@ -308,15 +327,28 @@ class Resolver:
         if not attack.uses_rows and "rows" in use.model_fields_set:
             text = f"`rows` is for attacks that train on rows, but {use.use} trains on none"
             self.complain("TS-DATA", text, *place)
+        return (card, attack) if valid else None
+
+    def _whole(
+        self,
+        use: Use,
+        card: AttackCard | None,
+        attack: Attack,
+        adversary: Adversary,
+        place: Place,
+    ) -> Resolved | None:
+        """The entry with everything settled; a chain is an attack like any other here."""
         if not attack.uses_rows and "trainer" in use.model_fields_set:
             text = f"`trainer` is for attacks that train, but {use.use} trains nothing"
             self.complain("TS-UNKNOWN-FIELD", text, *place, "trainer", key=True)
-        if not valid:
-            return None
+        flat = as_attack(use, self.cards)
         try:
-            config, search = settings_of(use, card, attack, adversary)
+            config, search = settings_of(flat, card, attack, adversary)
         except ValueError as error:
             self.complain("TS-SEARCH", str(error), *place)
+            return None
+        for text in unfit(config) if isinstance(config, ChainConfig) else ():
+            self.complain("TS-CHAIN", text, *place)
             return None
         for one in each_config(attack, config, search):
             if not _allows(attack, one, adversary):
@@ -325,7 +357,7 @@ class Resolver:
                 text += f"but access {_access_text(adversary)} does not admit it"
                 self.complain("TS-ACCESS", text, *place)
                 return None
-        roles = roles_of(use, attack, config)
+        roles = roles_of(flat, attack, config)
         lacking = [role.value for role in roles if role not in adversary.data]
         if lacking:
             text = f"{use.use} reads {' and '.join(lacking)} rows, "
@@ -346,7 +378,9 @@ class Resolver:
             entry=int(place[-1]),
         )
 
-    def _valid(self, use: Use, card: AttackCard | None, attack: Attack, place: Place) -> bool:
+    def _valid(
+        self, use: Use | Link, card: AttackCard | None, attack: Attack, place: Place
+    ) -> bool:
         """Whether every value of every knob is one; complains of those that are not."""
         knobs = knobs_of(use, card)
         for values in each_value(attack.Config, knobs):
@@ -357,7 +391,7 @@ class Resolver:
         return True
 
     def _complain_access(
-        self, attack: Attack, use: Use, adversary: Adversary, place: Place
+        self, attack: Attack, use: Use | Link, adversary: Adversary, place: Place
     ) -> None:
         ways = " or ".join(" + ".join(sorted(need)) for need in attack.needs)
         text = f"{use.use} needs {ways}, but access {_access_text(adversary)} does not admit it"
@@ -381,11 +415,14 @@ def _access_text(adversary: Adversary) -> str:
 
 def _label(use: Use, trainer: str = "") -> str:
     """What people call a procedure; a trainer is named where it is not the only usual one."""
+    name = _knobbed(use) if use.chain is None else " + ".join(map(_knobbed, use.chain))
+    return f"{name} trainer={trainer}" if trainer and use.trainer != (RESIDENT,) else name
+
+
+def _knobbed(use: Use | Link) -> str:
     extra = [f"{key}={_shown(value)}" for key, value in use.knobs.items()]
     if use.rows != "harmful":
         extra.append(f"rows={use.rows}")
-    if trainer and use.trainer != (RESIDENT,):
-        extra.append(f"trainer={trainer}")
     return " ".join([use.use, *extra])
 
 

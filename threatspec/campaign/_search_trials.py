@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from threatspec.attacks import ATTACKS
+from threatspec.attacks import attack_of
 from threatspec.campaign._resolution import Resolution, models_of
 from threatspec.campaign._search import batch_of
 from threatspec.campaign._seeds import replicate_seeds
@@ -101,7 +101,7 @@ class SearchBook:
         """One configuration: proposed and trained, then asked and judged on `attack_dev`."""
         before = told[: batch_of(_search(procedure), index)]
         work = {**self._work(procedure, ref, aim, run), "index": index, "told": before}
-        seeds = replicate_seeds(aim.root, run, ATTACKS.get(procedure.attack).streams)
+        seeds = replicate_seeds(aim.root, run, attack_of(procedure.attack).streams)
         attack = self.book.attack(
             procedure, ref, seeds, charged=charged, search=work, history=_trials(before, work)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from threatspec.attacks import ATTACKS
+from threatspec.attacks import ATTACKS, attack_of, parts_of
 from threatspec.attacks.recipes import RECIPES
 from threatspec.campaign._digests import component_digest, recipes_of, source_digest
 from threatspec.campaign._resolution import Resolution
@@ -42,7 +42,8 @@ class TrialBook:
         With `search`, knobs are proposed or chosen from what `history` found.
         """
         compute = self.found.spec.adversaries[procedure.adversary].compute
-        budget = Budget(steps=compute.steps, flops=compute.flops) if charged else None
+        most = Budget(steps=compute.steps, flops=compute.flops, queries=compute.queries)
+        budget = most if charged else None
         work: dict[str, Any] = {
             "attack": procedure.attack,
             "config": procedure.config,
@@ -66,19 +67,19 @@ class TrialBook:
     def _made_of(self, procedure: Procedure) -> list[str]:
         """Rows and source that decide what an attack does."""
         rows = [self._rows_id(entry["source"]) for entry in procedure.data.values()]
-        own = component_digest(ATTACKS, procedure.attack)
-        shared = ("attacks.base", "attacks._finetune", "attacks._surgery", "attacks._rows",
-                  "attacks.recipes", "training", "subjects")  # fmt: skip
+        own = [component_digest(ATTACKS, part) for part in parts_of(procedure.attack)]
+        shared = ("attacks.base", "attacks._finetune", "attacks._suffix", "attacks._surgery",
+                  "attacks._rows", "attacks.recipes", "training", "subjects")  # fmt: skip
         trainer = [component_digest(TRAINERS, procedure.trainer)] if procedure.trainer else []
         recipes = [component_digest(RECIPES, name) for name in recipes_of(procedure)]
-        return [*rows, own, *trainer, *recipes, source_digest(*shared)]
+        return [*rows, *own, *trainer, *recipes, source_digest(*shared)]
 
     def _searched_by(self, search: dict[str, Any] | None) -> list[str]:
         return [source_digest("campaign._search", "runners._searching")] if search else []
 
     def _scores(self, procedure: Procedure, subject: str) -> list[Trial]:
         """Scores that the attack reads: each is made once for all attacks that read it."""
-        attack = ATTACKS.get(procedure.attack)
+        attack = attack_of(procedure.attack)
         config = attack.Config.model_validate(procedure.config, strict=False)
         return [self._score(r, procedure, subject) for r in attack.scores(config)]
 

@@ -6,7 +6,7 @@ from threatspec.claims._bounds import Lookup, distinct_operands, evaluate
 from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._models import CellReading, GateReading, MeasureReading, Truth
 from threatspec.claims._view import View
-from threatspec.records import Arm
+from threatspec.records import Arm, knob_of
 from threatspec.schema import Operand, Predicate
 from threatspec.statistics import holm
 
@@ -130,5 +130,5 @@ def _chosen(view: View, cell: CellEvidence) -> str:
     procedure = view.evidence.plan.procedures.get(cell.cell.procedure)
     if procedure is None or procedure.search is None or cell.config is None:
         return ""
-    known = {name: cell.config.get(name) for name in procedure.search.varied}
+    known = {name: knob_of(cell.config, name) for name in procedure.search.varied}
     return ", ".join(f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in known.items())

@@ -54,11 +54,21 @@ class DesignProcedure:
         """Whether it trains on rows."""
         return bool(self.trainer)
 
+    @property
+    def knobs(self) -> Mapping[str, Any]:
+        """Of a chain, those of all its attacks; the later one's where two have the same."""
+        links = self.config.get("links")
+        if links is None:
+            return self.config
+        return {name: value for link in links for name, value in link["config"].items()}
+
     def values(self, knob: str) -> frozenset[str]:
         """What a knob is set to: one value, or all that a search may try."""
-        found = self.search.varied.get(knob) if self.search else None
+        varied = self.search.varied.items() if self.search else ()
+        found = next((v for name, v in varied if name.rpartition(".")[2] == knob), None)
         if found is None:
-            return frozenset({repr(self.config[knob])} if self.config.get(knob) is not None else ())
+            given = self.knobs.get(knob)
+            return frozenset(() if given is None else {repr(given)})
         if found.choices:
             return frozenset(map(repr, found.choices))
         tried = self.search.configurations if self.search else 0
@@ -67,7 +77,7 @@ class DesignProcedure:
     @property
     def adapter(self) -> bool:
         """Whether an adapter is trained and not the weights themselves."""
-        return any(self.config.get(knob) is not None for knob in ("rank", "method"))
+        return any(self.knobs.get(knob) is not None for knob in ("rank", "method"))
 
 
 @dataclass(frozen=True)

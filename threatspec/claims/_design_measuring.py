@@ -18,11 +18,17 @@ _CHOOSES = frozenset({Capability.TEMPLATE, Capability.WEIGHTS_WRITE})
 
 
 def _templates(design: Design) -> Iterator[str]:
+    """Every attack is read under all templates: by the serving, or by the end of its chain."""
     chosen = design.adversary.capabilities & _CHOOSES
-    used = set(design.templates)
-    if chosen and used != _TEMPLATES:
-        means, only = listed(sorted(chosen)), listed(sorted(used))
-        yield f"the adversary may choose the template ({means}), but only `{only}` is used"
+    declared = set(design.templates)
+    if not chosen or declared == _TEMPLATES:
+        return
+    tried = [set(one.knobs.get("templates") or ()) for one in design.procedures]
+    short = sum(templates != _TEMPLATES for templates in tried)
+    if short:
+        means, only = listed(sorted(chosen)), listed(sorted(declared))
+        by = "" if short == len(tried) else f" by {short} of {plural(len(tried), 'attack')}"
+        yield f"the adversary may choose the template ({means}), but only `{only}` is used{by}"
 
 
 def _elicitations(design: Design) -> Iterator[str]:

@@ -100,9 +100,10 @@ def _attack(result: TrialResult | None) -> Iterator[str]:
 
 def _transcript(ledger: Ledger, cell: Cell, prompt: str) -> Iterator[str]:
     found = judged(ledger, cell, prompt)
-    _, reply, _ = found[0]
-    yield from (f"prompt     {reply.prompt}", f"attacker   {reply.attacker or '(nothing)'}",
-                f"reply      {reply.reply}")  # fmt: skip
+    for reply in found[0][1]:
+        yield from [f"asked      {reply.variant}"] if reply.variant else []
+        yield from (f"prompt     {reply.prompt}", f"attacker   {reply.attacker or '(nothing)'}",
+                    f"reply      {reply.detail or reply.reply}")  # fmt: skip
     for measure, _, row in found:
         yield f"{measure:<10} {row.outcome.value}  {row.detail}".rstrip()
 

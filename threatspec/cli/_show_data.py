@@ -11,7 +11,7 @@ from threatspec.records import Cell, Generation, Ledger, Row, TrialResult
 
 __all__ = ["judged", "outcomes", "show_json"]
 
-Judged = tuple[str, Generation, Row]
+Judged = tuple[str, tuple[Generation, ...], Row]
 """Name of a measure, the reply that was judged, and how."""
 
 
@@ -25,13 +25,13 @@ def show_json(ledger: Ledger, cell: Cell | None, prompt: str | None) -> str:
     else:
         found = judged(ledger, cell, prompt)
         data["cell"] = _named(ledger, cell)
-        data["reply"] = found[0][1].model_dump(mode="json")
+        data["replies"] = [reply.model_dump(mode="json") for reply in found[0][1]]
         data["judged"] = {measure: row.model_dump(mode="json") for measure, _, row in found}
     return json.dumps(data, indent=1)
 
 
 def judged(ledger: Ledger, cell: Cell, prompt: str) -> list[Judged]:
-    """The prompt's reply with every judgement of it.
+    """The prompt's replies with every judgement of them.
 
     Raises ThreatspecError TS-UNKNOWN-CELL if the cell has no such prompt, TS-RECORDS if the reply
     is lost.
@@ -42,19 +42,20 @@ def judged(ledger: Ledger, cell: Cell, prompt: str) -> list[Judged]:
             row = next((r for r in ledger.rows(trial) if r.item == prompt), None)
             if row is not None:
                 [asked] = ledger.plan.trials[trial].needs
-                found.append((measure, _reply(ledger, asked, prompt), row))
+                found.append((measure, _replies(ledger, asked, prompt), row))
     if not found:
         text = f"{cell.id} must have a judged prompt {prompt!r}, but has none"
         raise ThreatspecError("TS-UNKNOWN-CELL", text, exit_code=ExitCode.USAGE)
     return found
 
 
-def _reply(ledger: Ledger, asked: str, prompt: str) -> Generation:
-    reply = next((g for g in ledger.generations(asked) if g.item == prompt), None)
-    if reply is None:
+def _replies(ledger: Ledger, asked: str, prompt: str) -> tuple[Generation, ...]:
+    """All replies to a prompt; there is one where it is asked once."""
+    found = tuple(g for g in ledger.generations(asked) if g.item == prompt)
+    if not found:
         text = f"{ledger.folder} must hold the reply that was judged for {prompt!r}, but does not"
         raise ThreatspecError("TS-RECORDS", text)
-    return reply
+    return found
 
 
 def _named(ledger: Ledger, cell: Cell) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from threatspec.loading._model import load_model
 from threatspec.loading._notes import notes
 from threatspec.loading._spec import LoadedSpec, load_spec, model_problems
 from threatspec.loading._workspace import WORKSPACE_FILE, find_workspace, load_workspace
-from threatspec.loading._yaml import read_document
+from threatspec.loading._yaml import read_document, read_text
 
 __all__ = [
     "WORKSPACE_FILE",
@@ -21,5 +21,6 @@ __all__ = [
     "model_problems",
     "notes",
     "read_document",
+    "read_text",
     "shipped_descriptions",
 ]

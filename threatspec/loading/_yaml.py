@@ -10,7 +10,7 @@ from threatspec.errors import Problem, SpecErrors, did_you_mean
 from threatspec.loading._marks import Place, Source
 from threatspec.loading._nodes import BREAK, Builder
 
-__all__ = ["Document", "read_document"]
+__all__ = ["Document", "read_document", "read_text"]
 
 MAX_BYTES = 5_000_000
 
@@ -41,6 +41,16 @@ def read_document(path: Path, shown: Path | None = None) -> Document:
     if not isinstance(data, dict):
         raise SpecErrors([*builder.problems, _not_a_mapping(data, source)])
     return Document(data, source, tuple(builder.problems), frozenset(builder.broken))
+
+
+def read_text(text: str, name: str) -> dict[str, Any]:
+    """A mapping from text that is no file, called `name`. Raises SpecErrors for all its faults."""
+    source = Source(name, tuple(BREAK.split(text)))
+    builder = Builder(source)
+    data = builder.build(text)
+    if builder.problems or not isinstance(data, dict):
+        raise SpecErrors(builder.problems or [_not_a_mapping(data, source)])
+    return data
 
 
 def _text(path: Path, source: Source) -> str:

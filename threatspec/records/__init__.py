@@ -34,6 +34,7 @@ from threatspec.records._plan import (
     Stream,
     Trial,
     TrialKind,
+    knob_of,
 )
 from threatspec.records._registration import REGISTER, Registration, claim_digests, register
 from threatspec.records._restore import restore
@@ -110,6 +111,7 @@ __all__ = [
     "consensus",
     "environment",
     "items_by_trial",
+    "knob_of",
     "marks_of_results",
     "register",
     "restore",

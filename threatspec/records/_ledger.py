@@ -11,7 +11,7 @@ import fcntl
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -33,16 +33,23 @@ CREATE TABLE attempts (n INTEGER PRIMARY KEY, trial TEXT NOT NULL, worker TEXT N
     code TEXT NOT NULL, message TEXT NOT NULL);
 CREATE TABLE results (trial TEXT PRIMARY KEY, json TEXT NOT NULL);
 CREATE TABLE rows (trial TEXT NOT NULL, item TEXT NOT NULL, cluster TEXT NOT NULL,
-    outcome TEXT NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (trial, item));
+    outcome TEXT NOT NULL, detail TEXT NOT NULL, more TEXT NOT NULL, PRIMARY KEY (trial, item));
 CREATE TABLE generations (trial TEXT NOT NULL, item TEXT NOT NULL, prompt TEXT NOT NULL,
-    attacker TEXT NOT NULL, reply TEXT NOT NULL, outcome TEXT, PRIMARY KEY (trial, item));
+    attacker TEXT NOT NULL, reply TEXT NOT NULL, outcome TEXT, variant TEXT NOT NULL,
+    more TEXT NOT NULL, PRIMARY KEY (trial, item, variant));
 CREATE TABLE events (n INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL,
     detail TEXT NOT NULL);
 """
+ROWS = "SELECT item, cluster, outcome, detail, more FROM rows WHERE trial = ? ORDER BY rowid"
+REPLIES = (
+    "SELECT item, prompt, attacker, reply, outcome, variant, more FROM generations"
+    " WHERE trial = ? ORDER BY rowid"
+)
 _ATTEMPT = ("trial", "worker", "started", "ended", "status", "final", "code", "message")
-_FORMAT = "threatspec/ledger/v3"
-_READ = (_FORMAT, "threatspec/ledger/v2")
-"""Formats that are read; in v2 some tables have more columns."""
+_MORE_OF_ROW = {"raw", "asked", "hits"}
+_MORE_OF_REPLY = {"detail", "scores"}
+"""Fields that few rows and replies have: kept together as JSON, empty where there are none."""
+_FORMAT = "threatspec/ledger/v4"
 
 
 class Attempt:
@@ -149,13 +156,25 @@ class Ledger:
         head = result.model_dump_json(exclude={"rows", "generations"}, exclude_defaults=True)
         self._db.execute("INSERT INTO results VALUES (?,?)", (result.trial, head))
         self._db.executemany(
-            "INSERT INTO rows VALUES (?,?,?,?,?)",
-            [(result.trial, r.item, r.cluster, r.outcome, r.detail) for r in result.rows],
+            "INSERT INTO rows VALUES (?,?,?,?,?,?)",
+            [
+                (result.trial, r.item, r.cluster, r.outcome, r.detail, _more(r, _MORE_OF_ROW))
+                for r in result.rows
+            ],
         )
         self._db.executemany(
-            "INSERT INTO generations VALUES (?,?,?,?,?,?)",
+            "INSERT INTO generations VALUES (?,?,?,?,?,?,?,?)",
             [
-                (result.trial, g.item, g.prompt, g.attacker, g.reply, g.outcome)
+                (
+                    result.trial,
+                    g.item,
+                    g.prompt,
+                    g.attacker,
+                    g.reply,
+                    g.outcome,
+                    g.variant,
+                    _more(g, _MORE_OF_REPLY),
+                )
                 for g in result.generations
             ],
         )
@@ -207,7 +226,7 @@ class Ledger:
         if self._take("attempts", values) and "result" in entry:
             trial = attempt["trial"]
             self._db.execute("INSERT INTO results VALUES (?,?)", (trial, entry["result"]))
-            for table, size in (("rows", 5), ("generations", 6)):
+            for table, size in (("rows", 6), ("generations", 8)):
                 marks = ",".join("?" * size)
                 found = ((trial, *values) for values in entry[table])
                 self._db.executemany(f"INSERT INTO {table} VALUES ({marks})", found)
@@ -225,12 +244,12 @@ class Ledger:
 
     def rows(self, trial: str) -> tuple[Row, ...]:
         """Rows of one judging trial, in the order in which they were read."""
-        query = "SELECT item, cluster, outcome, detail FROM rows WHERE trial = ? ORDER BY rowid"
         with self._readable():
             return tuple(
-                Row(item=item, cluster=cluster, outcome=Outcome(outcome), detail=detail)
-                for item, cluster, outcome, detail in self._db.execute(query, (trial,))
-            )
+                Row(item=item, cluster=cluster, outcome=Outcome(outcome), detail=detail,
+                    **(json.loads(more) if more else {}))
+                for item, cluster, outcome, detail, more in self._db.execute(ROWS, (trial,))
+            )  # fmt: skip
 
     def marks(self) -> dict[str, bytes]:
         """Outcomes of every judging trial, one letter per prompt (`records.MARKS`)."""
@@ -243,21 +262,8 @@ class Ledger:
 
     def generations(self, trial: str) -> tuple[Generation, ...]:
         """Replies of one generating trial, in the order of the benchmark."""
-        query = (
-            "SELECT item, prompt, attacker, reply, outcome FROM generations WHERE trial = ?"
-            " ORDER BY rowid"
-        )
         with self._readable():
-            return tuple(
-                Generation(
-                    item=item,
-                    prompt=prompt,
-                    attacker=attacker,
-                    reply=reply,
-                    outcome=Outcome(outcome) if outcome else None,
-                )
-                for item, prompt, attacker, reply, outcome in self._db.execute(query, (trial,))
-            )
+            return tuple(map(_reply, self._db.execute(REPLIES, (trial,))))
 
     def registration(self) -> Registration:
         """What was written down of the plan before anything ran."""
@@ -288,6 +294,29 @@ class Ledger:
             raise _unreadable(self.folder / "ledger.sqlite", error) from error
 
 
+def _more(record: Row | Generation, names: set[str]) -> str:
+    if isinstance(record, Row) and not record.raw and record.hits is None:
+        return ""  # nearly all of many
+    if isinstance(record, Generation) and not record.detail and not record.scores:
+        return ""
+    return record.model_dump_json(include=names, exclude_defaults=True)
+
+
+def _reply(values: Sequence[Any]) -> Generation:
+    item, prompt, attacker, reply, outcome, variant, more = values
+    found = json.loads(more) if more else {}
+    return Generation(
+        item=item,
+        prompt=prompt,
+        attacker=attacker,
+        reply=reply,
+        outcome=Outcome(outcome) if outcome else None,
+        variant=variant,
+        detail=found.get("detail", ""),
+        scores=tuple(found.get("scores", ())),
+    )
+
+
 def _read_plan(folder: Path) -> Plan:
     path = folder / "plan.json"
     try:
@@ -315,7 +344,7 @@ def _check_meta(folder: Path, db: sqlite3.Connection, plan: Plan) -> None:
         stored = dict(db.execute("SELECT key, value FROM meta"))
     except sqlite3.DatabaseError as error:
         raise _unreadable(folder / "ledger.sqlite", error) from None
-    if stored.get("schema") not in _READ:
+    if stored.get("schema") != _FORMAT:
         raise _broken(f"{folder}/ledger.sqlite has the format {stored.get('schema')}")
     if stored.get("plan") != plan.id:
         raise _broken(f"{folder}/plan.json was changed after the run began")

@@ -6,6 +6,7 @@ its id is derived from its content, so a changed plan is another plan.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -87,6 +88,12 @@ class Knob(Model):
     log: bool = False
     """Drawn evenly in the logarithm."""
     integer: bool = False
+
+
+def knob_of(config: Mapping[str, Any], name: str) -> Any:
+    """A knob of a configuration; `N.KNOB` is that of the attack at place N of a chain."""
+    place, dot, knob = name.partition(".")
+    return config["links"][int(place)]["config"].get(knob) if dot else config.get(name)
 
 
 class Search(Model):

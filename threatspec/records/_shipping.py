@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from threatspec.errors import ThreatspecError
+from threatspec.records._ledger import REPLIES, ROWS
 from threatspec.records._segments import (
     FIRST,
     digest_of,
@@ -23,10 +24,6 @@ __all__ = ["Shipper"]
 
 _MOST_BYTES = 8 * 2**20
 _MOST_ENTRIES = 5_000
-_ROWS = "SELECT item, cluster, outcome, detail FROM rows WHERE trial = ? ORDER BY rowid"
-_REPLIES = (
-    "SELECT item, prompt, attacker, reply, outcome FROM generations WHERE trial = ? ORDER BY rowid"
-)
 
 
 class Shipper:
@@ -183,8 +180,8 @@ def _result(db: sqlite3.Connection, trial: str) -> dict[str, Any]:
     [(text,)] = db.execute("SELECT json FROM results WHERE trial = ?", (trial,))
     return {
         "result": text,
-        "rows": db.execute(_ROWS, (trial,)).fetchall(),
-        "generations": db.execute(_REPLIES, (trial,)).fetchall(),
+        "rows": db.execute(ROWS, (trial,)).fetchall(),
+        "generations": db.execute(REPLIES, (trial,)).fetchall(),
     }
 
 

@@ -13,9 +13,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from threatspec.attacks import ATTACKS, Attack, AttackContext, DataCard, training_rows
+from threatspec.attacks import Attack, AttackContext, DataCard, attack_of, training_rows
 from threatspec.errors import ThreatspecError
 from threatspec.measures import Item, benchmark, judge_of, judgements, looks_of, rows_of
+from threatspec.measures.choice import choice_prompt
 from threatspec.records import (
     ArtefactStore,
     Execution,
@@ -150,7 +151,7 @@ class Executor:
     # attack: an attack's asks are answered until it returns its tampers
 
     def _attack(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
-        attack = ATTACKS.get(trial.work["attack"])
+        attack = attack_of(trial.work["attack"])
         subject = self.subject(trial.subject)
         context = self._context(trial, subject, inputs)
         chosen = self._chosen(trial, attack, context, inputs)
@@ -169,6 +170,7 @@ class Executor:
             spend=meter.spend,
             realised=tuple(asks.realised),
             edits=tuple(asks.edits),
+            optimised=tuple(asks.optimised),
             tamper={"attack": attack.kind, **tampers_to_data(tampers)},
             **self._told,
         )
@@ -293,7 +295,9 @@ class Executor:
         tampers = self._opened(_tampers(trial, inputs))
         plain = [Serving.model_validate(one, strict=False) for one in work["serving"]]
         with self._watch.phase("generate"):
-            requests = encoded(tampers, [_request(item) for item in self._asked(trial)])
+            query = work.get("query", "generate")
+            prompts = [_request(item, query) for item in self._asked(trial)]
+            requests = encoded(tampers, prompts)
         with self._mounted(subject, tampers) as asked, self._watch.phase("generate"):
             replies = asked.ask(
                 requests,
@@ -302,7 +306,7 @@ class Executor:
                 seed=work.get("seed", 0),
                 query=work.get("query", "generate"),
             )
-            replies = _read_back(tampers, replies)
+            replies = _without_secrets(requests, _read_back(tampers, replies))
         return TrialResult(
             trial=trial.id,
             status=TrialStatus.DONE,
@@ -340,14 +344,30 @@ class Executor:
         return benchmark(trial.work["benchmark"], self.spec_folder).items(trial.work["split"])
 
 
-def _request(item: Item) -> Request:
+def _request(item: Item, query: str) -> Request:
+    """A question whose answer is to be written shows its choices; by log-probability none is."""
     return Request(
         item=item.id,
-        prompt=item.prompt,
+        prompt=choice_prompt(item) if query == "generate" else item.prompt,
         answer=item.answer,
         refusal=item.refusal,
         choices=item.choices,
     )
+
+
+def _without_secrets(
+    requests: Sequence[Request], replies: Sequence[Generation]
+) -> list[Generation]:
+    """Replies as records show them: an attack's own words are a label there."""
+    asked = {request.item: request for request in requests}
+    return [_shown(asked[reply.item], reply) for reply in replies]
+
+
+def _shown(request: Request, reply: Generation) -> Generation:
+    if not request.secret:
+        return reply
+    seen = {"prompt": request.shown(reply.prompt), "reply": request.hidden(reply.reply)}
+    return reply.model_copy(update=seen)
 
 
 def _read_back(tampers: Sequence[Tamper], replies: Sequence[Generation]) -> list[Generation]:
@@ -371,7 +391,7 @@ def _tampers(trial: Trial, inputs: Mapping[str, TrialResult]) -> tuple[Tamper, .
         data = inputs[need].tamper
         if data:
             if "attack" in data:
-                ATTACKS.get(data["attack"])  # its kinds of tampers are known once it is loaded
+                attack_of(data["attack"])  # its kinds of tampers are known once it is loaded
             found += tampers_from_data(data)
     return tuple(found)
 

@@ -13,6 +13,7 @@ from threatspec.schema._adversary import (
     DataSource,
     Knowledge,
     Limits,
+    Link,
     Owns,
     Use,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "Knobs",
     "Knowledge",
     "Limits",
+    "Link",
     "Measure",
     "MergeStep",
     "Model",

@@ -12,7 +12,17 @@ from threatspec.schema._base import Described
 from threatspec.schema._fields import Name, Text, as_tuple, complaint
 from threatspec.schema._units import Count, Flops
 
-__all__ = ["Adversary", "Compute", "DataRole", "DataSource", "Knowledge", "Limits", "Owns", "Use"]
+__all__ = [
+    "Adversary",
+    "Compute",
+    "DataRole",
+    "DataSource",
+    "Knowledge",
+    "Limits",
+    "Link",
+    "Owns",
+    "Use",
+]
 
 
 class Knowledge(Described):
@@ -92,13 +102,44 @@ def _use(value: Any) -> Any:
     return {"use": value} if isinstance(value, str) else value
 
 
+class Link(Described):
+    """One attack of a chain: a card or kind by name, with overrides of its knobs."""
+
+    use: Text
+    """Name of an attack card or kind."""
+    rows: Literal["harmful", "benign", "mix"] = "harmful"
+    """Which of the adversary's data a training attack uses."""
+    knobs: dict[str, Any] = Field(default_factory=dict)
+    """Overrides; written beside `use`, each is a knob of the attack."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect(cls, value: Any) -> Any:
+        return _with_knobs(value, {"use", "rows"})
+
+
+def _links(value: Any) -> Any:
+    return tuple(map(_use, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _with_knobs(value: Any, own: set[str]) -> Any:
+    """What is written beside the fields of an entry are knobs."""
+    if not isinstance(value, dict) or "knobs" in value:
+        return value
+    knobs = {k: v for k, v in value.items() if k not in own}
+    return {**{k: v for k, v in value.items() if k in own}, "knobs": knobs}
+
+
 class Use(Described):
     """One entry of `attacks:`: a card or kind by name, with overrides of its knobs."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"chain", "rows_per"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"rows_per"})
 
     use: Text
     """Name of an attack card or kind (`threatspec list attacks`)."""
+    chain: Annotated[tuple[Link, ...], BeforeValidator(_links), Field(min_length=2)] | None = None
+    """Attacks that are made one after another, each on what the ones before it have left; written
+    in the place of `use`."""
     rows: Literal["harmful", "benign", "mix"] = "harmful"
     """Which of the adversary's data a training attack uses."""
     trainer: Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1)] = (
@@ -117,14 +158,27 @@ class Use(Described):
     @model_validator(mode="before")
     @classmethod
     def _collect(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or "knobs" in value:
-            return value
-        if "chain" in value and "use" not in value:
-            text = "chains of attacks are not evaluated by this version"
-            raise complaint("not_evaluated", "TS-NOT-EVALUATED", text, field="chain")
-        own = {"use", "rows", "trainer", "search", "halving"} | cls.not_evaluated
-        knobs = {k: v for k, v in value.items() if k not in own}
-        return {**{k: v for k, v in value.items() if k in own}, "knobs": knobs}
+        own = {"use", "chain", "rows", "trainer", "search", "halving"} | cls.not_evaluated
+        return _with_knobs(_named(value), own)
+
+    @model_validator(mode="after")
+    def _either(self) -> Use:
+        if self.chain is not None and (self.knobs or self.rows != "harmful"):
+            text = "knobs and rows of a chain stand at its attacks, but they stand beside `chain`"
+            raise complaint("chain", "TS-CHAIN", text, field="chain")
+        if self.chain is not None and self.use != "+".join(link.use for link in self.chain):
+            text = "an entry must have one of `use` and `chain`, but has both"
+            raise complaint("chain", "TS-CHAIN", text, field="chain")
+        return self
+
+
+def _named(value: Any) -> Any:
+    """A chain is called by its attacks; with a name of its own it is read back as it was."""
+    if not isinstance(value, dict) or value.get("chain") is None or "use" in value:
+        return value
+    links = value["chain"] if isinstance(value["chain"], (list, tuple)) else ()
+    names = (link.get("use") if isinstance(link, dict) else link for link in links)
+    return {**value, "use": "+".join(map(str, names)) or "chain"}
 
 
 def _access(value: Any) -> str | tuple[Capability, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from threatspec.campaign import attack_cards, models_of, procedure_id, procedure_ids
+from threatspec.campaign import as_attack, attack_cards, models_of, procedure_id, procedure_ids
+from threatspec.errors import ThreatspecError
 from threatspec.records import PlannedMeasure
 from threatspec.reports.bundle._checks import Check, found, unknown
 from threatspec.reports.bundle._matter import Matter, attack_of, benchmark_of, judge_of
@@ -96,12 +97,16 @@ def _named(matter: Matter, name: str, adversary: Adversary, uses: tuple[Use, ...
 
 def _procedures_of(name: str, adversary: Adversary, use: Use) -> list[str]:
     """Ids of the procedures that an entry of `attacks:` stands for; none if that is not known."""
-    card = attack_cards().get(use.use)
-    attack = attack_of(card.attack if card else use.use)
+    try:
+        flat = as_attack(use, attack_cards())
+    except ThreatspecError:
+        return []
+    card = attack_cards().get(flat.use)
+    attack = attack_of(card.attack if card else flat.use)
     if attack is None:
         return []
     try:
-        return procedure_ids(name, adversary, use, card, attack)
+        return procedure_ids(name, adversary, flat, card, attack)
     except (KeyError, ValueError):
         return []
 

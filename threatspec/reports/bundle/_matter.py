@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from threatspec.attacks import ATTACKS, Attack
+from threatspec import attacks
+from threatspec.attacks import Attack
 from threatspec.campaign import Expanded, expand
 from threatspec.errors import ThreatspecError
 from threatspec.measures import BENCHMARKS, JUDGES, Benchmark, Judge
@@ -90,7 +91,7 @@ class Matter:
 def attack_of(kind: str) -> Attack | None:
     """The attack, if this program has it."""
     try:
-        return ATTACKS.get(kind)
+        return attacks.attack_of(kind)
     except ThreatspecError:
         return None
 
