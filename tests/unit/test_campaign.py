@@ -22,6 +22,7 @@ from threatspec.records import (
     Execution,
     Overlap,
     Plan,
+    PlannedInstrument,
     Stream,
     TrialKind,
 )
@@ -202,6 +203,9 @@ def test_the_id_of_a_frozen_plan_ignores_the_file_name_and_nothing_else(tmp_path
         "trials": {},
         "overlaps": (Overlap(left="a", right="b", prompts=1, equal=0, near=0),),
         "claims": (),
+        "instruments": {
+            "kl": PlannedInstrument(use="kl-profile", settings={}, panels=(), readings=())
+        },
     }
     assert set(others) == set(Plan.model_fields) - {"format", "spec_file"}
     for name, value in others.items():

@@ -14,6 +14,7 @@ _NAMES: tuple[tuple[tuple[str, ...], str], ...] = (
       for key in ("model", "undefended", "control")),
     (("measures", _ANY, "benchmark"), "file:"),
     (("adversaries", _ANY, "data", _ANY, "from"), "file:"),
+    (("instruments", _ANY, _ANY), "file:"),
 )  # fmt: skip
 """Where the language takes names of files, and what such a name begins with."""
 

@@ -128,6 +128,8 @@ def _names(spec: Spec) -> Iterator[str]:
     yield from (measure.benchmark for measure in spec.measures.values())
     for adversary in spec.adversaries.values():
         yield from (contract.source for contract in adversary.data.values())
+    settings = (value for one in spec.instruments.values() for value in one.settings.values())
+    yield from (value for value in settings if isinstance(value, str))
 
 
 def _files_of(place: Path) -> Iterator[Path]:
