@@ -39,6 +39,7 @@ _VERBS = {
     "list": "List everything of one kind that YAML can name.",
     "explain": "Explain a name, a field, a verdict or a code.",
     "judges": "Measure how a judge errs: label replies, compare judges with labels.",
+    "benchmarks": "Take in files of prompts, and look at benchmarks in numbers.",
     "models": "Fetch and list models that can be used without a hub.",
     "schema": "Print the language as JSON Schema, for editors.",
     "doctor": "Say what is installed, and what would keep a campaign from running.",

@@ -116,22 +116,9 @@ def _instrument(name: str) -> Iterator[Explanation]:
 
 
 def _benchmark(name: str) -> Iterator[Explanation]:
-    from threatspec.measures import BENCHMARKS, benchmark
+    from threatspec.cli._benchmark_explained import explained
 
-    if not name.startswith("file:") and name not in BENCHMARKS.names():
-        return
-    found = benchmark(name, Path.cwd())
-    splits: dict[str, int] = {}
-    for item in found.items():
-        splits[item.split] = splits.get(item.split, 0) + 1
-    facts = [
-        ("prompts", ", ".join(f"{n} {split}" for split, n in splits.items())),
-        ("licence", found.licence),
-        ("source", found.source),
-        ("digest", found.digest),
-    ]
-    origin = [] if name.startswith("file:") else _origin(BENCHMARKS, name)
-    yield Explanation(name, "benchmark", found.says, (*facts, *origin))
+    yield from explained(name)
 
 
 def _description(name: str) -> Iterator[Explanation]:

@@ -30,8 +30,13 @@ def _attacks() -> Iterable[Entry]:
 
 def _benchmarks() -> Iterable[Entry]:
     from threatspec.measures import BENCHMARKS
+    from threatspec.measures.benchmarks import absent, shipped
 
-    return ((name, found.says) for name, found in BENCHMARKS.survey()[0].items())
+    yield from ((name, found.says) for name, found in BENCHMARKS.survey()[0].items())
+    for name, about in shipped().items():
+        missing = absent(name, Path.cwd()) is not None
+        state = "not here, gated" if about.gated else "not here"
+        yield name, f"{f'({state})' if missing else '(your copy)'} {about.says}"
 
 
 def _capabilities() -> Iterable[Entry]:

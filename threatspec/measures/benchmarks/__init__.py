@@ -5,24 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from threatspec.measures.base import Benchmark
-from threatspec.measures.benchmarks._descriptions import description_of
-from threatspec.measures.benchmarks._files import (
-    FileBenchmark,
-    card_beside,
-    file_benchmark,
-    read_benchmark,
-)
+from threatspec.measures.benchmarks._audit import Audit, audited
+from threatspec.measures.benchmarks._cards import Added, card_of, card_text
+from threatspec.measures.benchmarks._descriptions import description_of, shipped
+from threatspec.measures.benchmarks._files import FileBenchmark, card_beside, file_benchmark
+from threatspec.measures.benchmarks._find import copies_of
 from threatspec.measures.benchmarks._hub import hub_benchmark
 from threatspec.measures.benchmarks._named import absent, named_benchmark
 
 __all__ = [
+    "Added",
+    "Audit",
     "FileBenchmark",
     "absent",
+    "audited",
     "benchmark_from",
     "card_beside",
+    "card_of",
+    "card_text",
+    "copies_of",
     "description_of",
     "file_benchmark",
-    "read_benchmark",
+    "shipped",
 ]
 
 

@@ -9,7 +9,7 @@ from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.loading import load_descriptions, shipped_descriptions
 from threatspec.schema import DescriptionCard
 
-__all__ = ["described", "description_of", "not_here", "shipped_for"]
+__all__ = ["described", "description_of", "not_here", "shipped", "shipped_for"]
 
 
 def description_of(name: str, place: Path) -> DescriptionCard | None:
@@ -17,25 +17,26 @@ def description_of(name: str, place: Path) -> DescriptionCard | None:
 
     Raises SpecErrors if the workspace has one that is wrong.
     """
-    found = _shipped().get(name) or load_descriptions(place).get(name)
+    found = shipped().get(name) or load_descriptions(place).get(name)
     return found if found is not None and found.kind == "benchmark" else None
 
 
 @lru_cache(maxsize=1)
-def _shipped() -> dict[str, DescriptionCard]:
+def shipped() -> dict[str, DescriptionCard]:
+    """Descriptions that come with the program, by name."""
     return shipped_descriptions()
 
 
 def shipped_for(repo: str) -> DescriptionCard | None:
     """The shipped description of a data set of a hub, by OWNER/NAME."""
-    return next((c for c in _shipped().values() if c.hub is not None and c.hub.repo == repo), None)
+    return next((c for c in shipped().values() if c.hub is not None and c.hub.repo == repo), None)
 
 
 def described(name: str, place: Path) -> DescriptionCard:
     """The description called `name`. Raises ThreatspecError TS-DATA if there is none."""
     found = description_of(name, place)
     if found is None:
-        known = sorted({*_shipped(), *load_descriptions(place)})
+        known = sorted({*shipped(), *load_descriptions(place)})
         text = f"a card must be a copy of something described, but {name!r} is not"
         raise ThreatspecError("TS-DATA", text + did_you_mean(name, known))
     return found

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from threatspec.errors import ThreatspecError
 from threatspec.loading import load_model
 from threatspec.measures.base import Benchmark, Item
-from threatspec.measures.benchmarks._columns import NullPrompt, RowReader
+from threatspec.measures.benchmarks._columns import BadRow, NullPrompt, RowReader
 from threatspec.measures.benchmarks._descriptions import described
-from threatspec.measures.benchmarks._tables import bad_line, read_lines, stem_of
+from threatspec.measures.benchmarks._tables import Line, bad_line, read_lines, stem_of
 from threatspec.measures.benchmarks._taxonomy import Taxonomy
 from threatspec.schema import BenchmarkCard, DescriptionCard
 
-__all__ = ["FileBenchmark", "card_beside", "file_benchmark", "read_benchmark"]
+__all__ = ["FileBenchmark", "card_beside", "file_benchmark", "read_benchmark", "read_items"]
 
 
 class FileBenchmark(Benchmark):
@@ -80,37 +80,47 @@ def _read(path: Path, texts: tuple[str, str], modified_ns: int, size: int) -> Fi
     reader = RowReader(card, Taxonomy(about) if about else None)
     name = path.name if card.data_set is None else card.file
     shown = str(path) if card.data_set is None else f"{card.data_set}/{card.file}"
-    items = tuple(_items(shown, reader, read_lines(name, data)))
+    items, nulls = read_items(shown, reader, read_lines(name, data))
+    _require_nulls(shown, card.null_rows, nulls)
     if card.prompts not in {None, len(items)}:
         text = f"{name} must hold {card.prompts} items as its card says, but has {len(items)}"
         raise ThreatspecError("TS-DATA", text)
     return FileBenchmark(card, items)
 
 
-def _items(
-    shown: str, reader: RowReader, lines: Iterable[tuple[int, dict[str, object]]]
-) -> Iterator[Item]:
-    """Items in order; ids are unique and nothing is left out that the card does not say."""
+def read_items(
+    shown: str, reader: RowReader, lines: Iterable[Line]
+) -> tuple[tuple[Item, ...], dict[int, str]]:
+    """Items in order, and what is wrong with rows that ask nothing, by line.
+
+    Raises ThreatspecError TS-DATA for a row that is no item, or an id that stands there twice.
+    """
     known: dict[str, int] = {}
-    nulls = 0
+    items: list[Item] = []
+    nulls: dict[int, str] = {}
     for number, row in lines:
         try:
-            if not reader.wanted(row):
-                continue
-            item = reader.item(number, row)
+            if reader.wanted(row):
+                items.append(reader.item(number, row))
+                _require_new(known, items[-1].id, number, Path(shown).name)
         except NullPrompt as error:
-            nulls += 1
-            if reader.card.null_rows is None:
-                raise bad_line(shown, number, str(error)) from None
-            continue
+            nulls[number] = str(error)
         except ValueError as error:
             raise bad_line(shown, number, str(error)) from None
-        first = known.setdefault(item.id, number)
-        if first != number:
-            name = Path(shown).name
-            text = f"ids in {name} must be unique, but {item.id!r} stands in line {first} too"
-            raise bad_line(shown, number, text)
-        yield item
-    if nulls != (reader.card.null_rows or 0):
-        text = f"{shown} must have {reader.card.null_rows} rows without a prompt as its card says"
-        raise ThreatspecError("TS-DATA", f"{text}, but has {nulls}")
+    return tuple(items), nulls
+
+
+def _require_new(known: dict[str, int], name: str, number: int, file: str) -> None:
+    first = known.setdefault(name, number)
+    if first != number:
+        raise BadRow(f"ids in {file} must be unique, but {name!r} stands in line {first} too")
+
+
+def _require_nulls(shown: str, expected: int | None, nulls: dict[int, str]) -> None:
+    """Rows without a prompt are left out only as the card says, and exactly so many."""
+    if nulls and expected is None:
+        first = next(iter(nulls))
+        raise bad_line(shown, first, nulls[first])
+    if len(nulls) != (expected or 0):
+        text = f"{shown} must have {expected} rows without a prompt as its card says"
+        raise ThreatspecError("TS-DATA", f"{text}, but has {len(nulls)}")
