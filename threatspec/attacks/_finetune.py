@@ -166,7 +166,7 @@ class Finetune(Attack):
         frozenset({Capability.WEIGHTS_WRITE}),
         frozenset({Capability.FINETUNE_DATA, Capability.FINETUNE_HYPERPARAMETERS}),
     )
-    offers = frozenset({Offer.TEXT, Offer.TRAINING})
+    offers = frozenset({Offer.TEXT, Offer.TRAINING, Offer.WEIGHTS})
     surface = Surface.WEIGHTS
     uses_rows = True
 

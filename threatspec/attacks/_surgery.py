@@ -51,7 +51,7 @@ class Surgery(Attack):
     """An edit of the weights: no training, no rows of its own beyond those that scores read."""
 
     needs = (frozenset({Capability.WEIGHTS_WRITE}),)
-    offers = frozenset({Offer.TEXT, Offer.TRAINING})
+    offers = frozenset({Offer.TEXT, Offer.TRAINING, Offer.WEIGHTS})
     surface = Surface.WEIGHTS
     trainers: ClassVar[tuple[str, ...]] = ()
     Config: ClassVar[type[SurgeryConfig]]

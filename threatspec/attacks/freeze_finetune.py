@@ -50,7 +50,7 @@ class FreezeFinetune(Attack):
     kind = "freeze-finetune"
     says = "trains all weights but those that refusals depend on most"
     needs = (frozenset({Capability.WEIGHTS_WRITE}),)
-    offers = frozenset({Offer.TEXT, Offer.TRAINING})
+    offers = frozenset({Offer.TEXT, Offer.TRAINING, Offer.WEIGHTS})
     surface = Surface.WEIGHTS
     uses_rows = True
     streams = frozenset({Stream.DATA_SUBSET, Stream.ORDER, Stream.TRAIN})

@@ -61,7 +61,7 @@ class LotaFinetune(Attack):
         "trains a small share of the weights, chosen by a first training, on the adversary's rows"
     )
     needs = (frozenset({Capability.WEIGHTS_WRITE}),)
-    offers = frozenset({Offer.TEXT, Offer.TRAINING})
+    offers = frozenset({Offer.TEXT, Offer.TRAINING, Offer.WEIGHTS})
     surface = Surface.WEIGHTS
     uses_rows = True
     streams = frozenset({Stream.DATA_SUBSET, Stream.ORDER, Stream.TRAIN})

@@ -32,6 +32,8 @@ from threatspec.subjects import SubjectCard, check_reference, describe
 __all__ = ["Resolution", "models_of", "resolve"]
 
 Place = tuple[str | int, ...]
+_KNOWN = ("specimen:", "endpoint:")
+"""References of which everything is known without a model being there."""
 
 
 @dataclass
@@ -144,7 +146,7 @@ def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) ->
         model = subject.model if built else ref
         try:
             check_reference(model)
-            if must_exist or model.startswith("specimen:"):
+            if must_exist or model.startswith(_KNOWN):
                 found.cards[ref] = describe(model, found.loaded.folder)
             if built:
                 found.builds[ref] = built

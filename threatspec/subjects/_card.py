@@ -17,6 +17,9 @@ class Offer(StrEnum):
     LOGITS = "logits"
     GRADIENTS = "gradients"
     TRAINING = "training"
+    """Somebody trains it on rows."""
+    WEIGHTS = "weights"
+    """Its weights are here, to be read and changed."""
 
 
 class SubjectCard(Model):

@@ -26,7 +26,7 @@ _IDENTITY = (
     *("*.safetensors", "config.json", "tokenizer*.json", "chat_template*", "special_tokens*"),
     *("added_tokens.json", "vocab*", "merges.txt", "*.model"),
 )
-_LANGUAGE_MODEL = frozenset({Offer.TEXT, Offer.LOGITS, Offer.GRADIENTS, Offer.TRAINING})
+_LANGUAGE_MODEL = frozenset(Offer) - {Offer.IMAGE}
 
 
 def locate(ref: str, folder: Path = Path()) -> Path:
