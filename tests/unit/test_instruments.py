@@ -356,7 +356,8 @@ BAD: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "too few prompts": (
         {"instruments": {"kl": {**KL, "prompts": 257}}}, "TS-DATA", "benchmark", "has 256"),
     "no benchmark": (
-        {"instruments": {"kl": {"use": "kl-profile"}}}, "TS-MISSING-FIELD", "benchmark", "benchmark"),
+        {"instruments": {"kl": {"use": "kl-profile"}}},
+        "TS-MISSING-FIELD", "benchmark", "benchmark"),
     "unknown setting": (
         {"instruments": {"kl": {**KL, "token": 3}}}, "TS-UNKNOWN-FIELD", "token", "tokens"),
     "one prompt": (
