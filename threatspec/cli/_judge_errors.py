@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from threatspec.cli._judge_option import items_of, spec_folder
 from threatspec.cli._judge_rates import ALPHA, TOLD, Group, Sample, group, parts
 from threatspec.cli._labelling import replies_of, require_known
 from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
-from threatspec.measures import JUDGES, Item, Response, benchmark, judge_of
+from threatspec.measures import JUDGES, Response, judge_of
 from threatspec.records import (
     ABSENT,
     MARKS,
@@ -170,26 +171,15 @@ class _Reader:
     def _others(self, planned: PlannedMeasure, pairs: Sequence[Pair]) -> Iterator[_Other]:
         """Every judge that was asked for, on the labelled replies as they were generated."""
         if self.kinds:
-            items = self._items(planned)
+            items = items_of(self.ledger, planned)
             replies = replies_of(self.ledger, pairs)
             shown = [
                 Response(items[reply.item], reply.span(planned.span)) for reply in replies.values()
             ]
+            folder, pairs = spec_folder(self.ledger), list(replies)
             for kind in dict.fromkeys(self.kinds):
                 for name, settings in self._settings(kind):
-                    yield _judged(kind, name, settings, self._folder(), shown, list(replies))
-
-    def _items(self, planned: PlannedMeasure) -> dict[str, Item]:
-        found = benchmark(planned.benchmark, self._folder())
-        if self.plan.digests.get(planned.benchmark, found.digest) != found.digest:
-            text = f"{planned.benchmark} must be as it was planned, but its items have changed"
-            raise ThreatspecError("TS-DATA", f"{text}; restore it, or leave --judge out")
-        return {item.id: item for item in found.items(planned.split)}
-
-    def _folder(self) -> Path:
-        """Of the claims file."""
-        places = self.ledger.events("spec-folder")
-        return Path(places[-1]["path"]) if places else Path.cwd()
+                    yield _judged(kind, name, settings, folder, shown, pairs)
 
     def _settings(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Those of every measure that uses the judge, else its defaults."""

@@ -10,11 +10,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from threatspec.cli._judge_again import Again, Answers, MeasureAgain
 from threatspec.cli._judge_errors import Evaluation, JudgeUsed, Measured
 from threatspec.cli._judge_rates import Group, JudgeReading, Rate
 from threatspec.reports import one_line
 
-__all__ = ["render_evaluation"]
+__all__ = ["render_again", "render_evaluation"]
 
 _HEADS = ("judge", "kappa", "recall yes", "recall no", "precision", "omission")
 _WIDTHS = (22, 7, 10, 10, 10, 10)
@@ -33,6 +34,51 @@ def render_evaluation(console: Console, found: Evaluation) -> None:
         console.print()
     for text in _legend(found):
         console.print(_line(text))
+
+
+def render_again(console: Console, found: Again) -> None:
+    """Print a table per measure: what was recorded, and what the other judge says."""
+    console.print(_line(f"judged again by {found.judge}"))
+    for note in found.notes:
+        console.print(_line(f"  {note}"))
+    for measured in found.measures:
+        if measured.cells:
+            console.print()
+            kappa = "" if measured.kappa is None else f", kappa {measured.kappa:.3f} over all cells"
+            head = f"{measured.measure}: recorded by {measured.recorded}{kappa}"
+            console.print(_line(head), soft_wrap=True)
+            console.print(Padding(_again_table(measured), (0, 0, 0, 2)))
+    console.print()
+    for text in _AGAIN_LEGEND:
+        console.print(_line(text))
+
+
+_AGAIN_HEADS = ("cell", "prompts", "recorded", "again", "changed", "kappa")
+_AGAIN_LEGEND = (
+    "Recorded and again: the share of prompts that are yes, and how many are open, which is "
+    "unscorable or missing. Kappa: agreement beyond chance where both say yes or no.",
+    "This is exploratory: the judge was chosen after the replies were there. No verdict is made "
+    "of it; to claim it, name the judge in a claims file and run that.",
+)
+
+
+def _again_table(measured: MeasureAgain) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    for head in _AGAIN_HEADS:
+        table.add_column(head, overflow="fold", ratio=3 if head == "cell" else None)
+    for cell in measured.cells:
+        name = f"{cell.procedure} on {cell.subject}, replicate {cell.replicate}"
+        kappa = "-" if cell.kappa is None else f"{cell.kappa:.3f}"
+        table.add_row(*map(Text, (
+            one_line(name), str(cell.prompts), _share(cell.recorded), _share(cell.again),
+            str(cell.changed), kappa,
+        )))  # fmt: skip
+    return table
+
+
+def _share(answers: Answers) -> str:
+    open_ = f" ({answers.open} open)" if answers.open else ""
+    return f"{answers.rate:.3f}{open_}"
 
 
 def _notes(measured: Measured) -> Iterator[str]:

@@ -13,6 +13,8 @@ from threatspec.cli._options import json_option
 from threatspec.errors import ExitCode, ThreatspecError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from threatspec.cli._labelling import Wanted
     from threatspec.records import LabelBook, Ledger
 
@@ -23,7 +25,7 @@ _STDIO = Path("-")
 
 @click.group()
 def command() -> None:
-    """Measure how a judge errs: label replies, compare judges with labels."""
+    """Measure how a judge errs: label replies, compare judges with labels and each other."""
 
 
 @command.command()
@@ -129,11 +131,54 @@ def evaluate(run: Path, measure: str | None, kinds: tuple[str, ...], as_json: bo
         found = compared(ledger, LabelBook.open(run, ledger.plan), measure, kinds)
     with unread_is_no_failure():
         if as_json:
-            data = found.model_dump(mode="json", by_alias=True, exclude_none=True)
-            click.echo(json.dumps(data, indent=1, allow_nan=False))
+            _print_json(found)
         else:
             render_evaluation(terminal(), found)
     return 0
+
+
+@command.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--judge",
+    "text",
+    metavar="JUDGE",
+    required=True,
+    help="A name, or a mapping as a claims file has it.",
+)
+@click.option("--measure", help="Only this measure [default: all].")
+@json_option
+def rejudge(run: Path, text: str, measure: str | None, as_json: bool) -> int:
+    """Judge the stored replies of RUN again with another judge.
+
+    Nothing is asked of a subject. For each measure and cell: the recorded rate, the rate that the
+    other judge gives, and how far the two agree. This is exploratory, and no verdict is made of
+    it. Files of the judge are looked for beside the claims file.
+
+    \b
+    threatspec judges rejudge runs/mine --judge refusal-keywords
+    threatspec judges rejudge runs/mine --judge '{use: keywords, any_of: [sure]}'
+    """
+    from threatspec.cli._judge_again import judged_again
+    from threatspec.cli._judge_option import chosen_judge, spec_folder
+    from threatspec.cli._judge_table import render_again
+    from threatspec.cli._outcome import terminal
+    from threatspec.cli._streams import unread_is_no_failure
+    from threatspec.records import Ledger
+
+    with Ledger.open(run) as ledger:
+        found = judged_again(ledger, chosen_judge(text, spec_folder(ledger)), measure)
+    with unread_is_no_failure():
+        if as_json:
+            _print_json(found)
+        else:
+            render_again(terminal(), found)
+    return 0
+
+
+def _print_json(found: BaseModel) -> None:
+    data = found.model_dump(mode="json", by_alias=True, exclude_none=True)
+    click.echo(json.dumps(data, indent=1, allow_nan=False))
 
 
 def _ask(ledger: Ledger, book: LabelBook, who: str, wanted: Wanted) -> int:
