@@ -10,7 +10,7 @@ import torch
 
 from tests.support.specs import plan_of, problems_of
 from threatspec.attacks import attack_of, parts_of
-from threatspec.attacks.chain import ChainConfig
+from threatspec.attacks._chain import ChainConfig
 from threatspec.records import ArtefactStore, Execution, Plan, Procedure, TrialKind, TrialResult
 from threatspec.runners._executor import Executor
 from threatspec.schema import Capability

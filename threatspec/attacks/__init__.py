@@ -12,7 +12,7 @@ from threatspec.attacks.base import (
     Mounted,
     Surface,
 )
-from threatspec.attacks.chain import Chain, attack_of, parts_of
+from threatspec.attacks._chain import Chain, attack_of, parts_of
 
 __all__ = [
     "ATTACKS",

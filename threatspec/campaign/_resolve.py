@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackConfig, attack_of, training_rows
-from threatspec.attacks.chain import JOINT, ChainConfig, unfit
+from threatspec.attacks._chain import JOINT, ChainConfig, unfit
 from threatspec.attacks.recipes import ways
 from threatspec.campaign._entries import (
     as_attack,
