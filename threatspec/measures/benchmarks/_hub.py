@@ -83,7 +83,7 @@ def _description(name: str, card: BenchmarkCard) -> DescriptionCard:
     """A card as a description, for what can be said without the rows."""
     source = CardSource(work=card.source, section="its card", provenance="own")
     return DescriptionCard(
-        format="threatspec/description/v1",
+        schema="threatspec/description/v1",
         name=re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80].strip("-"),
         kind="benchmark",
         says=card.says,
