@@ -11,7 +11,7 @@ from threatspec.errors import ThreatspecError
 from threatspec.measures.benchmarks._descriptions import description_of, shipped_for
 from threatspec.measures.benchmarks._files import FileBenchmark, read_benchmark
 from threatspec.measures.benchmarks._find import copies_of, one_of
-from threatspec.schema import HUB_NAME, BenchmarkCard, CardSource, DescriptionCard
+from threatspec.schema import HUB_NAME, BenchmarkCard, DescriptionCard
 
 __all__ = ["absent_hub", "hub_benchmark", "hub_card"]
 
@@ -81,17 +81,17 @@ def _card(name: str, about: DescriptionCard) -> BenchmarkCard:
 
 def _description(name: str, card: BenchmarkCard) -> DescriptionCard:
     """A card as a description, for what can be said without the rows."""
-    source = CardSource(work=card.source, section="its card", provenance="own")
-    return DescriptionCard(
-        schema="threatspec/description/v1",
-        name=re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80].strip("-"),
-        kind="benchmark",
-        says=card.says,
-        source=source,
-        licence=card.licence,
-        gated=card.gated,
-        obtain="It is fetched from its hub when a claim about it is planned.",
-    )
+    told = {
+        "schema": "threatspec/description/v1",
+        "name": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80].strip("-"),
+        "kind": "benchmark",
+        "says": card.says,
+        "source": {"work": card.source, "section": "its card", "provenance": "own"},
+        "licence": card.licence,
+        "gated": card.gated,
+        "obtain": "It is fetched from its hub when a claim about it is planned.",
+    }
+    return DescriptionCard.model_validate_json(json.dumps(told))
 
 
 def _file(name: str, card: BenchmarkCard, *, fetch: bool) -> Path:
