@@ -486,3 +486,49 @@ def test_a_campaign_that_lost_its_readings_takes_them_up_again(
     with Ledger.open(tmp_path / "run") as ledger:
         after = ledger.results()
     assert {t: after[t].curves for t in trials} == {t: before[t].curves for t in trials}
+
+
+def test_a_reading_that_fails_ends_no_campaign(tmp_path: Path) -> None:
+    """An answer that is longer than the context: told in the report, and nowhere else."""
+    lines = [
+        {"id": f"q{n}", "prompt": "tell me", "split": "test", "answer": "sure " * 400}
+        for n in range(2)
+    ]
+    write_benchmark(tmp_path, lines)
+    use = {**KL, "benchmark": "file:items.jsonl", "prompts": 2, "tokens": 400}
+    found = api.run(load(tmp_path, {**SHORT, "instruments": {"kl": use}}), out=tmp_path / "run")
+    plain = {k: v for k, v in SHORT.items() if k != "instruments"}
+    wanted = api.run(load(tmp_path / "plain", plain), out=tmp_path / "plain" / "run")
+    same = {"verdict", "passed", "exit_code", "holds", "id"}
+    [claim], [other] = (
+        [one.model_dump(mode="json", include=same) for one in outcome.verdict.claims]
+        for outcome in (found, wanted)
+    )
+    assert claim == other
+    assert found.verdict.complete
+    [view] = instruments(found.evidence)
+    assert len(view.notes) == 2
+    assert all("tokens" in note and "TS-DATA" in note for note in view.notes)
+    assert not view.plots
+
+
+def test_a_built_subject_is_compared_with_the_weights_it_was_built_from(tmp_path: Path) -> None:
+    """Its base is the same model: what is mounted on one must not be mounted on the other."""
+    changes = {
+        **SHORT,
+        "instruments": {"kl": KL},
+        "subject": {
+            "model": "specimen:undefended",
+            "undefended": "specimen:undefended",
+            "control": "specimen:undefended",
+            "build": [{"adapt": "errands", "from": "specimen/glossary#attack_train", "n": 20,
+                       "lr": 1e-3, "steps": 5}],
+        },
+    }  # fmt: skip
+    found = api.run(load(tmp_path, changes), out=tmp_path / "run").evidence
+    curves = {
+        reading.arm: found.instruments[reading.trial].curves[0]
+        for reading in found.plan.instruments["kl"].readings
+    }
+    assert max(curves[Arm.DEFENDED].y) > 0.01
+    assert max(curves[Arm.CONTROL].y) == 0
