@@ -23,6 +23,7 @@ BENCHMARKS = (
     "checkpoints",
     "finetune_memory",
     "surgery",
+    "gcg",
 )
 
 

@@ -97,7 +97,7 @@ class SuffixSearchConfig(AttackConfig):
     """Swaps of one token that are tried in a step."""
     length: Annotated[Count, Field(ge=1, le=1024), Searched(choices=(5, 10, 20, 40))] = 20
     """Tokens of the suffix."""
-    rows: Annotated[Count, Field(ge=1, le=10_000)] = 8
+    prompts: Annotated[Count, Field(ge=1, le=10_000)] = 8
     """Harmful rows that one suffix is searched for; never more than there are."""
     target: Annotated[Count, Field(ge=1, le=1024)] = 8
     """First tokens of the complying answers, which the suffix is to make likely."""
@@ -134,7 +134,7 @@ class SuffixSearch(Attack):
         lengths = Lengths(before, config.length, after + config.target - 1)
         return search_spend(
             subject,
-            [lengths] * min(config.rows, rows),
+            [lengths] * min(config.prompts, rows),
             config.steps,
             config.candidates,
             gradient=self.method == "gradient",
@@ -145,8 +145,8 @@ class SuffixSearch(Attack):
         self, context: AttackContext, config: SuffixSearchConfig
     ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
         """Ask for one search; leave rewritten requests."""
-        knobs = config.model_dump(exclude={"rows"})
-        rows = context.harmful[: config.rows]
+        knobs = config.model_dump(exclude={"prompts"})
+        rows = context.harmful[: config.prompts]
         found = yield SuffixRequest(
             method=self.method, rows=rows, seed=context.seeds[Stream.TRAIN], **knobs
         )
