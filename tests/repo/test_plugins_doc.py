@@ -11,6 +11,7 @@ from tests.support.wheels import ROOT
 from threatspec import testing
 from threatspec.attacks import ATTACKS
 from threatspec.attacks.recipes import RECIPES
+from threatspec.instruments import INSTRUMENTS
 from threatspec.measures import BENCHMARKS, JUDGES
 from threatspec.safeguards import SAFEGUARDS
 from threatspec.training import TRAINERS
@@ -37,7 +38,7 @@ def test_a_file_is_shown_as_it_is(file: str) -> None:
 def test_the_table_of_groups_is_that_of_the_registries() -> None:
     listed = re.findall(r"^\| `(threatspec\.\w+)` \| `([\w.]+)\.(\w+)` \|", DOC, flags=re.MULTILINE)
     found = {group: getattr(import_module(room), name) for group, room, name in listed}
-    registries = (ATTACKS, RECIPES, TRAINERS, BENCHMARKS, JUDGES, SAFEGUARDS)
+    registries = (ATTACKS, RECIPES, TRAINERS, BENCHMARKS, JUDGES, INSTRUMENTS, SAFEGUARDS)
     assert found == {registry._group: registry._base for registry in registries}
 
 

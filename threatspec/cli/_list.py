@@ -22,7 +22,8 @@ def command(kind: str, as_json: bool) -> int:
     """List everything of one KIND that YAML can name, or that a verb or report says.
 
     KIND is one of access, attacks, benchmarks, capabilities, descriptions, errors, exit-codes,
-    fields, judges, models, recipes, rules, runners, safeguards, specimens, trainers, verdicts.
+    fields, instruments, judges, models, recipes, rules, runners, safeguards, specimens, trainers,
+    verdicts.
 
     \b
     threatspec list attacks
