@@ -162,8 +162,9 @@ def splits(found: Benchmark) -> Counter[str]:
 
 
 def test_specimen_benchmarks_have_enough_prompts_in_every_split() -> None:
-    assert BENCHMARKS.names() == ("specimen/benign", "specimen/glossary", "specimen/restricted")
-    for name in ("specimen/restricted", "specimen/benign"):
+    names = ("specimen/benign", "specimen/choices", "specimen/glossary", "specimen/restricted")
+    assert BENCHMARKS.names() == names
+    for name in ("specimen/restricted", "specimen/benign", "specimen/choices"):
         found = splits(BENCHMARKS.get(name))
         assert set(found) == {"safeguard_train", "attack_train", "attack_dev", "test"}
         assert found["test"] >= 240
