@@ -1,5 +1,8 @@
 """CSV for spreadsheets: one row per claim, attacked cell and measure.
 
+A claim about several subjects has rows of its map of subjects x slices at the end, which are counts
+without bounds.
+
 A spreadsheet obeys cells that begin like a formula, so text that does is prefixed with an
 apostrophe. Numbers are numbers.
 """
@@ -11,8 +14,10 @@ import io
 from collections.abc import Iterator
 
 from threatspec.claims import CampaignVerdict, CellReading, ClaimVerdict, Evidence, MeasureReading
+from threatspec.records import Arm
 from threatspec.reports._details import Details
 from threatspec.reports._rules import rules_in_short
+from threatspec.reports._subjects import WHICH, SubjectLine, SubjectMap, subject_maps
 from threatspec.reports._visible import one_line
 
 __all__ = ["COLUMNS", "render_csv"]
@@ -36,6 +41,10 @@ def render_csv(evidence: Evidence, verdict: CampaignVerdict, details: Details | 
         for cell in claim.cells:
             for reading in cell.readings or (None,):
                 writer.writerow(_safe(v) for v in _row(claim, cell, reading))
+    for found in subject_maps(evidence, verdict):
+        for line in found.lines:
+            for values in _slices(found, line):
+                writer.writerow(_safe(values.get(name, "")) for name in COLUMNS)
     return out.getvalue()
 
 
@@ -52,6 +61,24 @@ def _row(
     yield from (claim.confidence, spend.steps, spend.tokens, spend.flops, spend.seconds)
     yield "yes" if claim.witness and claim.witness.cell == cell.cell else "no"
     yield cell.note
+
+
+def _slices(found: SubjectMap, line: SubjectLine) -> Iterator[dict[str, str | int | float]]:
+    """Of one subject, what was counted by slice, untouched and attacked."""
+    claim = line.claim
+    for side in WHICH:
+        for name, counted in line.of(side).items():
+            if name and counted:
+                yield {
+                    "claim": claim.id, "verdict": claim.verdict.value,
+                    "expected": claim.expected.value, "subject": claim.subject,
+                    "adversary": claim.adversary, "holds": claim.holds,
+                    "arm": Arm.DEFENDED.value, "procedure": counted.procedure,
+                    "replicate": counted.replicate, "cell": counted.cell,
+                    "measure": f"{found.measure}[{name}]", "yes": counted.tally.yes,
+                    "unknown": counted.tally.unknown, "units": counted.tally.units,
+                    "rate": round(counted.tally.rate, 6),
+                }  # fmt: skip
 
 
 def _read(reading: MeasureReading | None) -> tuple[str | int | float, ...]:

@@ -10,6 +10,7 @@ from threatspec.claims import CampaignVerdict, Evidence
 from threatspec.reports._details import Details
 from threatspec.reports._instruments import instruments_data
 from threatspec.reports._model import Report, build
+from threatspec.reports._subjects import subjects_data
 
 __all__ = ["report_data", "report_json", "verdict_json"]
 
@@ -41,6 +42,8 @@ def report_data(
         "execution": plan.execution.model_dump(mode="json"),
         "spend": _spend(report),
     }
+    if report.subjects:
+        data["subjects"] = subjects_data(report.subjects)
     if report.instruments:
         data["instruments"] = instruments_data(report.instruments)
     if details is not None:

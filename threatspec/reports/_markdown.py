@@ -14,6 +14,7 @@ from threatspec.reports import _words as words
 from threatspec.reports._claims import ClaimView
 from threatspec.reports._details import Details
 from threatspec.reports._model import Report, build
+from threatspec.reports._subjects import WHICH, SubjectLine, SubjectMap
 from threatspec.reports._visible import one_line
 from threatspec.reports._worst import worst
 
@@ -37,7 +38,7 @@ def render_markdown(
 ) -> str:
     """The verdicts in one table, then every claim; `cells` adds what each run read."""
     report = build(evidence, verdict, details)
-    parts = (*_head(report), *_claims(report, cells), *_instruments(report))
+    parts = (*_head(report), *_subjects(report), *_claims(report, cells), *_instruments(report))
     return "\n".join(parts)
 
 
@@ -102,6 +103,26 @@ def _line(view: ClaimView) -> Sequence[str]:
 
 def _waived(view: ClaimView) -> str:
     return f" with waivers: {markdown_text(view.waivers)}" if view.waivers else ""
+
+
+def _subjects(report: Report) -> Iterator[str]:
+    """Each number is `untouched → attacked`, in percent of the units that were read."""
+    if not report.subjects:
+        return
+    yield "## Subjects side by side\n"
+    yield f"Percent before any attack → {WHICH['attacked']}; counts without bounds.\n"
+    for found in report.subjects:
+        by = f", by {markdown_text(found.key)}" if found.key else ""
+        yield f"### {markdown_text(found.claim)}: {markdown_code(found.holds)}{by}\n"
+        heads = ("subject", "verdict", "all prompts", *map(markdown_text, found.values))
+        yield from _table(heads, (_subject(found, line) for line in found.lines))
+
+
+def _subject(found: SubjectMap, line: SubjectLine) -> Sequence[str]:
+    before, after = (found.squares(line, side) for side in WHICH)
+    numbers = (f"{one} → {other}" for (one, _), (other, _) in zip(before, after, strict=True))
+    shown = (number.replace("*", "\\*") for number in numbers)
+    return markdown_text(line.subject), line.claim.verdict.value, *shown
 
 
 def _claims(report: Report, cells: bool) -> Iterator[str]:

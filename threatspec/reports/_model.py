@@ -19,6 +19,7 @@ from threatspec.reports._curves import Curve, curves
 from threatspec.reports._details import Details
 from threatspec.reports._instruments import InstrumentView, instruments
 from threatspec.reports._searches import SearchChart, searches
+from threatspec.reports._subjects import WHICH, Side, SubjectMap, subject_maps
 from threatspec.reports._words import MEANINGS, counted
 from threatspec.schema import Verdict
 
@@ -100,6 +101,20 @@ class Report:
     def searches(self) -> tuple[SearchChart, ...]:
         """What searches found, against what they spent."""
         return searches(self.evidence)
+
+    @cached_property
+    def subjects(self) -> tuple[SubjectMap, ...]:
+        """What one written claim reads on all its subjects."""
+        return subject_maps(self.evidence, self.verdict)
+
+    def anchor(self, claim: str) -> str:
+        """Name of the section of a claim."""
+        return next(view.anchor for view in self.claims if view.claim.id == claim)
+
+    @property
+    def sides(self) -> dict[Side, str]:
+        """The two maps of subjects: untouched, and attacked."""
+        return WHICH
 
     @cached_property
     def instruments(self) -> tuple[InstrumentView, ...]:

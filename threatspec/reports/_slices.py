@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from threatspec.claims import (
-    CellEvidence,
-    CellReading,
-    CellState,
-    ClaimVerdict,
-    Evidence,
-    Tally,
-    Truth,
-    View,
-)
-from threatspec.records import Arm, PlannedClaim
+from threatspec.claims import CellReading, CellState, ClaimVerdict, Evidence, Tally, Truth, View
+from threatspec.records import UNTOUCHED, Arm, PlannedClaim
 from threatspec.reports._predicates import limit, own_measure
 
-__all__ = ["SliceLine", "slice_lines"]
+__all__ = ["Counted", "Counts", "SliceLine", "attacked_counts", "slice_lines", "untouched_counts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was counted in one cell."""
+
+    cell: str
+    procedure: str
+    """Name of the procedure, or `untouched`."""
+    replicate: int
+    tally: Tally
+
+
+Counts = Callable[[str], Counted | None]
+"""By slice, `KEY=VALUE`; "" is all prompts. None: it was not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,38 +33,63 @@ class SliceLine:
 
     name: str
     """`KEY=VALUE`."""
-    run: CellReading
-    tally: Tally
+    run: Counted
+
+    @property
+    def tally(self) -> Tally:
+        """What was counted there."""
+        return self.run.tally
 
 
 def slice_lines(
     evidence: Evidence, planned: PlannedClaim, claim: ClaimVerdict
 ) -> tuple[SliceLine, ...]:
     """Every slice of the claim's own measure that was counted; counts only, no verdicts."""
-    own = own_measure(claim.holds)
-    measure = evidence.plan.measures.get(own)
-    if measure is None or not measure.slices:
-        return ()
+    measure = evidence.plan.measures.get(own_measure(claim.holds))
+    counts = attacked_counts(evidence, planned, claim)
+    found = ((name, counts(name)) for name in (measure.slices if measure else ()))
+    return tuple(SliceLine(name, counted) for name, counted in found if counted)
+
+
+def attacked_counts(evidence: Evidence, planned: PlannedClaim, claim: ClaimVerdict) -> Counts:
+    """Of the claim's own measure, in the run that speaks most against the claim there."""
+    own, at_most = own_measure(claim.holds), limit(claim.holds).at_most
     view = View(evidence, planned)
     cells = [
-        (cell, view.cell(cell.cell, cell.arm))
+        (cell, view.cell(cell.cell, cell.arm).tallies)
         for cell in claim.cells
         if cell.arm is Arm.DEFENDED and _speaks(cell)
     ]
-    at_most = limit(claim.holds).at_most
-    lines = (_line(cells, own, name, at_most) for name in measure.slices)
-    return tuple(line for line in lines if line)
+
+    def counted(name: str) -> Counted | None:
+        read = ((cell, tallies.get(_reading(own, name))) for cell, tallies in cells)
+        found = [
+            Counted(cell.cell, cell.procedure, cell.replicate, tally)
+            for cell, tally in read
+            if tally is not None and tally.units
+        ]
+        worst = max if at_most else min
+        return worst(found, key=lambda one: one.tally.rate, default=None)
+
+    return counted
 
 
-def _line(
-    cells: Sequence[tuple[CellReading, CellEvidence]], own: str, name: str, at_most: bool
-) -> SliceLine | None:
-    read = [(cell, evidence.tallies.get(f"{own}[{name}]")) for cell, evidence in cells]
-    found = [(cell, tally) for cell, tally in read if tally is not None and tally.units]
-    if not found:
-        return None
-    run, tally = max(found, key=lambda pair: pair[1].rate if at_most else -pair[1].rate)
-    return SliceLine(name, run, tally)
+def untouched_counts(evidence: Evidence, planned: PlannedClaim, holds: str) -> Counts:
+    """Of the claim's own measure, on the subject as it is."""
+    own, name = own_measure(holds), planned.untouched[Arm.DEFENDED]
+    cell = evidence.cells[name]
+
+    def counted(part: str) -> Counted | None:
+        tally = cell.tallies.get(_reading(own, part))
+        if cell.state is not CellState.DONE or tally is None or not tally.units:
+            return None
+        return Counted(name, UNTOUCHED, 0, tally)
+
+    return counted
+
+
+def _reading(measure: str, part: str) -> str:
+    return f"{measure}[{part}]" if part else measure
 
 
 def _speaks(cell: CellReading) -> bool:
