@@ -42,6 +42,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "lota-finetune": {"lr": 1e-3, "steps": 3},
     "perturbation": {"lr": 1e-3, "steps": 3},
     "prefill": {"k": 2},
+    "suffix": {"file": "words.txt", "sha256": "0" * 64},
 }
 """The knobs that have no default, where there are any."""
 
@@ -140,13 +141,17 @@ def test_a_knob_outside_its_range_is_refused(kind: str, knobs: dict[str, Any]) -
 
 BY_ROWS = {"adapter-finetune", "full-finetune", "lora-finetune"} & set(KINDS)
 """Training whose knobs a provider may let its customers set."""
-SERVED = {"hosted-finetune", "none", "prefill"}
+READ = {"decoding-exploit", "gcg-suffix", "prefill", "random-suffix"}
+"""What whoever runs the weights can do."""
+ASKED = {"none", "suffix"}
+"""What everybody can do who may ask."""
+SERVED = {"hosted-finetune", "serving-exploit"} | READ | ASKED
 WEIGHTS = set(KINDS) - BY_ROWS - SERVED
 """What nobody but the holder of the weights can do."""
 ADMITTED = {
-    "chat-api": {"none"},
-    "completion-api": {"none", "prefill"},
-    "finetuning-api": {"none", "hosted-finetune"} | BY_ROWS,
+    "chat-api": ASKED,
+    "completion-api": ASKED | {"decoding-exploit", "prefill", "random-suffix", "serving-exploit"},
+    "finetuning-api": ASKED | {"decoding-exploit", "hosted-finetune"} | BY_ROWS,
     "open-weights": set(KINDS),
     "data-supplier": {"none"},
 }
@@ -179,8 +184,12 @@ def test_an_attack_is_admitted_by_the_presets_that_have_what_it_needs(
     ("access", "kinds"),
     [
         (["prefill"], {"none", "prefill"}),
-        (["weights_read"], {"none", "prefill"}),
-        (["weights_write"], {"none"} | BY_ROWS | WEIGHTS),
+        (["chat"], ASKED),
+        (["decoding"], {"none", "decoding-exploit"}),
+        (["gradients"], {"none", "gcg-suffix"}),
+        (["logprobs"], {"none", "random-suffix"}),
+        (["weights_read"], {"none"} | READ),
+        (["weights_write"], {"none", "serving-exploit"} | BY_ROWS | WEIGHTS),
         (["finetune_data"], {"none", "hosted-finetune"}),
         (["finetune_hyperparameters"], {"none"}),
         (

@@ -84,7 +84,7 @@ RUNS = {
         *("regions-snip-top-1", "regions-wanda-top-1", "regions-actsvd-top-1"),
         *names("regions-set-difference-{}", "1-1", "7-3", "3-2", "6-5", "5-5", "6-6", "9-8", "row"),
         *names("regions-projection-{}", "7b-6", "7b-96", "13b-120"),
-        *("regions-probe-heads", "regions-random-10", "regions-least-safety"),
+        *("regions-probe-heads", "regions-random-10", "regions-least-safety", "regions-gcg"),
         *names("regions-freeze-gradient-{}", 10, 50, 100),
         *names("regions-freeze-rewind-{}", 10, 50, 100),
     },
