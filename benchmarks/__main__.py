@@ -24,6 +24,7 @@ BENCHMARKS = (
     "finetune_memory",
     "surgery",
     "gcg",
+    "rejudge",
 )
 
 

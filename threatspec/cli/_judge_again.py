@@ -148,8 +148,11 @@ class _Reader:
             replies = self.ledger.generations(asked)
             judge, config = self.chosen.judge, self.chosen.config
             said = judgements(judge, config, replies, items, planned.span)
-            rows = rows_of(replies, said, items, planned.aggregation)
-            self._seen[key] = {row.item: row.outcome for row in rows}
+            outcomes = {g.item: one.outcome for g, one in zip(replies, said, strict=True)}
+            if len(outcomes) < len(replies):  # several replies to a prompt
+                rows = rows_of(replies, said, items, planned.aggregation)
+                outcomes = {row.item: row.outcome for row in rows}
+            self._seen[key] = outcomes
         return self._seen[key]
 
 

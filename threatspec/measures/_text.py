@@ -13,14 +13,17 @@ _WORD = re.compile(r"[^\W_]+(?:'(?!s\b)[^\W_]+)*")
 """A possessive is the word and an `s`: "Rome's" holds "Rome", "can't" is one word."""
 
 
+def _plain(text: str) -> str:
+    return (text if text.isascii() else unicodedata.normalize("NFC", text)).replace("’", "'")
+
+
 def spaced_words(text: str) -> str:
     """The words of `text` in folded case, a space before, between and after them.
 
     No word holds a space, before or after folding: words in a row are a piece of this text, which
     the interpreter searches faster than it compares words.
     """
-    plain = unicodedata.normalize("NFC", text).replace("’", "'")
-    return f" {' '.join(_WORD.findall(plain))} ".casefold()
+    return f" {' '.join(_WORD.findall(_plain(text)))} ".casefold()
 
 
 def words_of(text: str) -> list[str]:
@@ -32,6 +35,13 @@ _needle = lru_cache(maxsize=4096)(spaced_words)
 """Phrases are the same for all replies."""
 
 
+@lru_cache(maxsize=256)
+def _needles(phrases: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
+    """Phrases that can be found, their longest word, and what is searched for."""
+    wanted = [(phrase, _needle(phrase)) for phrase in phrases]
+    return tuple((p, max(n.split(), key=len), n) for p, n in wanted if not n.isspace())
+
+
 def has_words(phrase: str) -> bool:
     """Whether `phrase` holds a word at all; one that holds none is never found."""
     return bool(_needle(phrase).strip())
@@ -39,9 +49,10 @@ def has_words(phrase: str) -> bool:
 
 def find_words(text: str, phrases: Iterable[str]) -> str | None:
     """The first of `phrases` that stands in `text` as whole words in a row, in any letter case."""
+    folded = _plain(text).casefold()
+    # A phrase whose longest word is nowhere in the text needs no words to be told apart.
+    perhaps = [(p, needle) for p, word, needle in _needles(tuple(phrases)) if word in folded]
+    if not perhaps:
+        return None
     found = spaced_words(text)
-    for phrase in phrases:
-        wanted = _needle(phrase)
-        if wanted in found and not wanted.isspace():
-            return phrase
-    return None
+    return next((phrase for phrase, needle in perhaps if needle in found), None)
