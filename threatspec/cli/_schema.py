@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["command", "schema_text"]
 
 DEFAULT = Path("schema") / "threatspec.schema.json"
+_BENCHMARK = r"^(file:.+|hf:[^/@]+/[^/@]+@[0-9a-f]{40})$"
 _MODEL = r"^(specimen|path|gguf|hf):.+$"
 
 
@@ -76,7 +77,7 @@ def _offers() -> dict[str, Offer]:
     from threatspec.schema import Offer
 
     models = Offer(dict(KINDS["specimens"]()) | dict(KINDS["models"]()), _MODEL)
-    benchmarks = dict(KINDS["benchmarks"]())
+    benchmarks = _benchmarks()
     splits = {f"{name}#attack_train": says for name, says in benchmarks.items()}
     return {
         "DataSource.source".replace("source", "from"): Offer(
@@ -84,10 +85,19 @@ def _offers() -> dict[str, Offer]:
         ),
         "InstrumentUse.use": Offer(dict(KINDS["instruments"]())),
         "JudgeUse.use": Offer(dict(KINDS["judges"]())),
-        "Measure.benchmark": Offer(benchmarks, r"^file:.+\.jsonl$"),
+        "Measure.benchmark": Offer(benchmarks, _BENCHMARK),
         **{f"Subject.{arm}": models for arm in ("model", "undefended", "control")},
         "Use.use": Offer(dict(KINDS["attacks"]())),
     }
+
+
+def _benchmarks() -> dict[str, str]:
+    """What ships or is described, wherever the schema is written."""
+    from threatspec.measures import BENCHMARKS
+    from threatspec.measures.benchmarks import shipped
+
+    here = {name: found.says for name, found in BENCHMARKS.survey()[0].items()}
+    return here | {name: about.says for name, about in shipped().items()}
 
 
 def _knobs() -> dict[str, list[Knobs]]:

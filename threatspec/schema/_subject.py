@@ -107,7 +107,8 @@ class Measure(Described):
     not_evaluated: ClassVar[frozenset[str]] = frozenset({"unit"})
 
     benchmark: Text
-    """Name of a benchmark (`threatspec list benchmarks`), or `file:PATH.jsonl` with a card."""
+    """Name of a benchmark (`threatspec list benchmarks`), `file:PATH` of a file with a card, or
+    `hf:OWNER/NAME@COMMIT`."""
     judge: Annotated[JudgeUse, BeforeValidator(_judge)]
     """Decides whether one response counts: a name, or a mapping with `use`."""
     split: Literal["attack_train", "attack_dev", "test"] = "test"

@@ -25,7 +25,7 @@ class BenchmarkConformance:
     """Subclass it as `TestSomething` and set `name`."""
 
     name: ClassVar[str]
-    """The benchmark's name, or `file:PATH.jsonl`."""
+    """The benchmark's name, `file:PATH` or `hf:OWNER/NAME@COMMIT`."""
     folder: ClassVar[Path] = Path()
     """Where a file is looked for."""
     splits: ClassVar[tuple[Split, ...]] = ("test",)
