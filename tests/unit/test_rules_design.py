@@ -245,7 +245,7 @@ def test_without_training_and_randomness_only_the_asking_counts(folder: Path) ->
         f"{CLAIM}.seeds": {"replicates": 1},
         f"{CLAIM}.scope": ABSENT,
     }
-    assert open_rules(checked(folder, changes)) == {"TS-R1b", "TS-R4"}
+    assert open_rules(checked(folder, changes)) == {"TS-R1b", "TS-R3b", "TS-R4"}
 
 
 def test_without_a_safeguard_its_rows_and_seeds_do_not_matter(folder: Path) -> None:
@@ -562,3 +562,39 @@ def test_plain_words_are_left_alone(text: str) -> None:
 
 def test_typographic_apostrophes_are_apostrophes() -> None:
     assert found_words("It can’t be done.", UNBOUNDED) == ["can't"]
+
+
+SERVED_BOTH_WAYS = [{"max_tokens": 12}, {"template": "none", "max_tokens": 12}]
+NATIVE_ONLY = {"use": "full-finetune", "lr": 1e-4}
+SYSTEMS = {"use": "serving-exploit", "templates": [], "systems": ["be kind"]}
+IN_BOTH = {"chain": [NATIVE_ONLY, "serving-exploit"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "how_many"),
+    [
+        ({}, ""),
+        ({"serving": SERVED_BOTH_WAYS}, None),
+        ({"serving": SERVED_BOTH_WAYS[1]}, ""),
+        ({f"{TUNER}.attacks": [IN_BOTH]}, None),
+        ({f"{TUNER}.attacks": [IN_BOTH, NATIVE_ONLY]}, " by 1 of 2 attacks"),
+        ({f"{TUNER}.attacks": [NATIVE_ONLY, "serving-exploit"]}, " by 1 of 2 attacks"),
+        ({f"{TUNER}.attacks": [{"chain": [NATIVE_ONLY, SYSTEMS]}]}, ""),
+    ],
+)  # fmt: skip
+def test_every_attack_is_read_under_both_templates(
+    folder: Path, changes: dict[str, Any], how_many: str | None
+) -> None:
+    found = checked(folder, {**unscoped("templates"), **changes})
+    said = [r.says for r in found.readings if r.rule == "TS-R4"]
+    assert len(said) == (how_many is not None)
+    assert all(one.endswith(f"is used{how_many}") for one in said)
+
+
+def test_two_queries_are_two_ways_of_asking(folder: Path) -> None:
+    capability = {f"{CLAIM}.about": "capability"}
+    assert "TS-R5" in open_rules(checked(folder, capability))
+    choosing = {"benchmark": "specimen/choices", "query": "logprob", "judge": "choice"}
+    changes = {**capability, "measures.chosen": choosing,
+               f"{CLAIM}.holds": "asr <= 0.1 and chosen <= 0.4"}  # fmt: skip
+    assert "TS-R5" not in open_rules(checked(folder, changes))
