@@ -72,13 +72,13 @@ class Compute(Described):
 class Owns(Described):
     """What the adversary has beside the subject."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"aligned_reference", "secret"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset(
+        {"aligned_reference", "secret", "surrogate"}
+    )
 
     rewriter: Text | None = None
     """What rewrites prompts: a model, for example `endpoint:URL#MODEL`, or `rows:PATH.jsonl` with
     texts that were rewritten before."""
-    surrogate: Text | None = None
-    """A model on which suffixes are searched in the subject's place."""
 
 
 class Limits(Described):
