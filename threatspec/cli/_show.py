@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from threatspec.cli._options import json_option
-from threatspec.cli._show_data import judged, outcomes, show_json
+from threatspec.cli._show_data import judged, outcomes, replies_of, show_json
 from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
-from threatspec.records import Cell, Ledger, TrialResult
+from threatspec.records import Cell, Generation, Ledger, Row, TrialResult
 
 __all__ = ["command"]
 
@@ -96,16 +96,51 @@ def _attack(result: TrialResult | None) -> Iterator[str]:
             f"{min(done.lr):g} to {max(done.lr):g}, loss {done.probe_before:.4g} -> "
             f"{done.probe_after:.4g}, weights moved by {done.weight_delta:.4g} (L2)"
         )
+    for edit in result.edits:
+        yield (
+            f"  edited by {edit.method}: {edit.changed} of {edit.total} entries changed, "
+            f"weights moved by {edit.weight_delta:.4g} (L2)"
+        )
+    for words in result.optimised:
+        yield (
+            f"  words sought by {words.method}: {words.steps} steps, loss {words.loss[0]:.4g} -> "
+            f"{words.loss[-1]:.4g}, {words.changed} of {words.tokens} tokens changed"
+        )
 
 
 def _transcript(ledger: Ledger, cell: Cell, prompt: str) -> Iterator[str]:
     found = judged(ledger, cell, prompt)
-    for reply in found[0][1]:
-        yield from [f"asked      {reply.variant}"] if reply.variant else []
-        yield from (f"prompt     {reply.prompt}", f"attacker   {reply.attacker or '(nothing)'}",
-                    f"reply      {reply.detail or reply.reply}")  # fmt: skip
+    replies = replies_of(found)
+    for number, reply in enumerate(replies, 1):
+        yield from _reply(reply, number, len(replies), replies[number - 2] if number > 1 else None)
     for measure, _, row in found:
-        yield f"{measure:<10} {row.outcome.value}  {row.detail}".rstrip()
+        yield from _judgement(ledger, measure, row)
+
+
+def _reply(reply: Generation, number: int, many: int, before: Generation | None) -> Iterator[str]:
+    """One reply; of several, what was asked is shown where it differs from the one before."""
+    if many > 1 or reply.variant:
+        asked = reply.variant or "as the claims file says"
+        yield f"asked      {asked}" + (f" ({number} of {many})" if many > 1 else "")
+    if before is None or before.prompt != reply.prompt:
+        yield f"prompt     {reply.prompt}"
+    if before is None or before.attacker != reply.attacker:
+        yield f"attacker   {reply.attacker or '(nothing)'}"
+    why = f"{reply.outcome.value}: {reply.detail}" if reply.outcome else ""
+    yield f"reply      {why or reply.reply or '(nothing)'}"
+    if reply.scores:
+        scores = ", ".join(f"{one:.4g}" for one in reply.scores)
+        yield f"choices    {scores} (log-probability, nats)"
+
+
+def _judgement(ledger: Ledger, measure: str, row: Row) -> Iterator[str]:
+    yield f"{measure:<10} {row.outcome.value}  {row.detail}".rstrip()
+    if row.asked > 1:
+        rule = ledger.plan.measures[measure].aggregation
+        hits = "" if row.hits is None else f", {row.hits} of them count"
+        yield f"{'':<10} {rule} of {row.asked} replies{hits}"
+    if row.raw:
+        yield f"{'':<10} the judge wrote: {row.raw}"
 
 
 def _printable(text: str) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from threatspec.errors import ExitCode, ThreatspecError
 from threatspec.records import Cell, Generation, Ledger, Row, TrialResult
 
-__all__ = ["judged", "outcomes", "show_json"]
+__all__ = ["judged", "outcomes", "replies_of", "show_json"]
 
 Judged = tuple[str, tuple[Generation, ...], Row]
-"""Name of a measure, the reply that was judged, and how."""
+"""Name of a measure, the replies that were judged, and how."""
 
 
 def show_json(ledger: Ledger, cell: Cell | None, prompt: str | None) -> str:
@@ -25,7 +26,7 @@ def show_json(ledger: Ledger, cell: Cell | None, prompt: str | None) -> str:
     else:
         found = judged(ledger, cell, prompt)
         data["cell"] = _named(ledger, cell)
-        data["replies"] = [reply.model_dump(mode="json") for reply in found[0][1]]
+        data["replies"] = [reply.model_dump(mode="json") for reply in replies_of(found)]
         data["judged"] = {measure: row.model_dump(mode="json") for measure, _, row in found}
     return json.dumps(data, indent=1)
 
@@ -47,6 +48,11 @@ def judged(ledger: Ledger, cell: Cell, prompt: str) -> list[Judged]:
         text = f"{cell.id} must have a judged prompt {prompt!r}, but has none"
         raise ThreatspecError("TS-UNKNOWN-CELL", text, exit_code=ExitCode.USAGE)
     return found
+
+
+def replies_of(found: Sequence[Judged]) -> tuple[Generation, ...]:
+    """Every reply once, under whatever measures it was judged; two of them may have asked apart."""
+    return tuple(dict.fromkeys(reply for _, replies, _ in found for reply in replies))
 
 
 def _replies(ledger: Ledger, asked: str, prompt: str) -> tuple[Generation, ...]:
@@ -84,7 +90,7 @@ def _cell(ledger: Ledger, cell: Cell) -> dict[str, Any]:
 def _attack(result: TrialResult | None) -> dict[str, Any] | None:
     if result is None:
         return None
-    fields = {"status", "spend", "realised", "code", "message"}
+    fields = {"status", "spend", "realised", "edits", "optimised", "code", "message"}
     return result.model_dump(mode="json", include=fields)
 
 
