@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ from threatspec.measures import Item, benchmark
 from threatspec.records import Arm, Curve, Ledger, Plan, TrialKind, TrialStatus
 from threatspec.reports import render_html, render_markdown, report_data
 from threatspec.reports._instruments import instruments
+from threatspec.reports.bundle import open_bundle, verify_bundle, write_bundle
+from threatspec.reports.bundle._check_instruments import instrument_checks
+from threatspec.reports.bundle._checks import Status
+from threatspec.reports.bundle._matter import Matter
 from threatspec.schema import Serving
 from threatspec.subjects import Request
 from threatspec.subjects._resident import ResidentSubject
@@ -532,3 +537,70 @@ def test_a_built_subject_is_compared_with_the_weights_it_was_built_from(tmp_path
     }
     assert max(curves[Arm.DEFENDED].y) > 0.01
     assert max(curves[Arm.CONTROL].y) == 0
+
+
+# verify
+
+
+@pytest.fixture(scope="module")
+def bundle(campaign: Path) -> Path:
+    return write_bundle(campaign, campaign.parent / "x.tsb").path
+
+
+def _fails(bundle: Path, plan: Any = None, results: Any = None) -> bool:
+    with open_bundle(bundle) as found:
+        planned = plan(found.plan) if plan else found.plan
+        there = results(found) if results else found.results
+        changed = replace(found, plan=planned, results=there)
+        [check] = instrument_checks(Matter(changed))
+    return bool(check.status is Status.FAIL)
+
+
+def test_a_bundle_carries_curves_and_its_plan_is_made_again(bundle: Path, campaign: Path) -> None:
+    with open_bundle(bundle) as found:
+        report = verify_bundle(found)
+        assert found.evidence.instruments == api.evidence(campaign).instruments
+    failed = [check for check in report.checks if check.status is Status.FAIL]
+    assert not failed
+    assert {"instruments", "compiled again"} <= {check.name for check in report.checks}
+    assert not _fails(bundle)
+
+
+def _with(plan: Plan, **changes: Any) -> Plan:
+    kl = plan.instruments["kl"].model_copy(update=changes)
+    return plan.model_copy(update={"instruments": {**plan.instruments, "kl": kl}})
+
+
+FORGED: dict[str, Any] = {
+    "left out": lambda p: p.model_copy(update={"instruments": {}}),
+    "other settings": lambda p: _with(p, settings={"benchmark": "specimen/benign"}),
+    "another instrument": lambda p: _with(p, use="refusal-strength"),
+    "another subject": lambda p: _with(
+        p,
+        readings=(
+            p.instruments["kl"].readings[0].model_copy(update={"model": "specimen:shallow"}),
+        ),
+    ),
+    "the trial of another model": lambda p: _with(
+        p,
+        readings=(
+            p.instruments["kl"].readings[0].model_copy(
+                update={"trial": p.instruments["kl"].readings[1].trial}),
+        ),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_reading_of_something_else_than_the_spec_says_is_found(name: str, bundle: Path) -> None:
+    assert _fails(bundle, plan=FORGED[name])
+
+
+def test_a_curve_with_gaps_is_found(bundle: Path) -> None:
+    def torn(found: Any) -> Any:
+        trial = found.plan.instruments["kl"].readings[0].trial
+        [curve] = found.results[trial].curves
+        cut = curve.model_copy(update={"y": curve.y[1:]})
+        return {**found.results, trial: found.results[trial].model_copy(update={"curves": (cut,)})}
+
+    assert _fails(bundle, results=torn)
