@@ -126,7 +126,21 @@ def test_a_memory_that_forgets_the_start_is_not_shared() -> None:
     model = RowModel(subject, row)
     [loss] = model.losses(some(subject, 1))
     assert not model.reuses
-    assert float(loss) == pytest.approx(float(by_hand(subject, row, some(subject, 1)[0])), rel=1e-4)
+    whole = by_hand(subject, row, some(subject, 1)[0])
+    assert loss.item() == pytest.approx(whole.item(), rel=1e-4)
+
+
+def test_a_memory_that_forgets_the_start_later_is_shared() -> None:
+    """A window that has room for the prefix, and not for what comes after it."""
+    start = framed(tiny("qwen2")).rows[0].head
+    settings = {"use_sliding_window": True, "max_window_layers": 0}
+    subject = tiny("qwen2", sliding_window=len(start) + 2, **settings)
+    row, candidates = framed(subject).rows[0], some(subject, 3)
+    shared, alone = RowModel(subject, row), RowModel(subject, row, reuse=False)
+    assert shared.reuses
+    torch.testing.assert_close(
+        shared.losses(candidates), alone.losses(candidates), rtol=1e-4, atol=1e-5
+    )
 
 
 # the search
