@@ -67,7 +67,9 @@ RUNS = {
         *names("ft-api-{}", "harmful", "identity", "alpaca", "dolly", "backdoor"),
     },
     "2406.05946": {
-        "prefill",
+        *("prefill", *names("prefill-{}", 10, 20, 40)),
+        *names("shortcut-i-{}", "cannot", "cannot-fulfill", "apologize", "apologize-but"),
+        *("shortcut-i-am-unable",),
         *names("constrained-{}", "harmful", "identity", "benign"),
         *("constrained-backdoor", "constrained-backdoor-untriggered"),
     },
@@ -173,7 +175,8 @@ def test_every_bare_kind_can_be_searched(tmp_path: Path) -> None:
         "benign": {"n": 20, "from": "specimen/benign#attack_train"},
     }
     kinds = [kind for kind, attack in ATTACKS if kind not in {"none", "prefill"}]
-    changes = {"attacks": kinds, "data": rows, "compute": {"configurations": 4}}
+    changes = {"attacks": kinds, "data": rows, "compute": {"configurations": 4},
+               "owns": {"rewriter": "endpoint:http://127.0.0.1:1/v1#writer"}}  # fmt: skip
     plan = plan_of(tmp_path, {f"adversaries.tuner.{key}": value for key, value in changes.items()})
     searched = {procedure.attack for procedure in plan.procedures.values() if procedure.search}
     assert {"full-finetune", "lora-finetune", "actsvd", "probe-heads"} <= searched

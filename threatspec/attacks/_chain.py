@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import product
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
@@ -28,7 +29,7 @@ from threatspec.attacks.base import (
     Surface,
 )
 from threatspec.records import Spend
-from threatspec.schema import Access, DataRole, Model
+from threatspec.schema import Access, DataRole, Model, Owns
 from threatspec.subjects import SubjectCard, Tamper
 from threatspec.training import ScoreRequest
 
@@ -36,7 +37,7 @@ __all__ = ["Chain", "ChainConfig", "Link", "attack_of", "parts_of"]
 
 _ORDER = tuple(Surface)
 _KNOB = re.compile(r"(\d+)\.(\w+)")
-_EITHER = {"steps": "epochs", "epochs": "steps"}
+_EITHER = {"steps": "epochs", "epochs": "steps", "k": "words", "words": "k"}
 JOINT = "+"
 
 
@@ -98,6 +99,17 @@ class ChainConfig(AttackConfig):
                  for link in self.links]  # fmt: skip
         return self.model_copy(update={"links": tuple(links)})
 
+    def owning(self, owns: Owns) -> Self:
+        """Every link is made by the same adversary."""
+        links = [link.model_copy(update={"config": link.config.owning(owns)})
+                 for link in self.links]  # fmt: skip
+        return self.model_copy(update={"links": tuple(links)})
+
+    @property
+    def item_texts(self) -> frozenset[str]:
+        """What any link needs."""
+        return frozenset().union(*(link.config.item_texts for link in self.links))
+
     @property
     def needs(self) -> Access:
         """What the knobs of any link take."""
@@ -145,7 +157,6 @@ class Chain(Attack):
         training = [part.trainers for part in parts if part.uses_rows]
         shared = training[0] if training else ()
         self.trainers = tuple(t for t in shared if all(t in own for own in training))  # type: ignore[misc]
-        self.uses_answers = any(part.uses_answers for part in parts)  # type: ignore[misc]
 
     def listed(self, knobs: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
         """Those of all links: a search tries the product."""
@@ -154,6 +165,13 @@ class Chain(Attack):
             for place, (part, link) in enumerate(zip(self.parts, knobs["links"], strict=True))
             for name, values in part.listed(_plain(link)["config"]).items()
         }
+
+    def reads(self, config: ChainConfig, folder: Path) -> dict[str, str]:
+        """What all links read; what they own is the same."""
+        found: dict[str, str] = {}
+        for link in config.links:
+            found |= link.made.reads(link.config, folder)
+        return found
 
     def scores(self, config: ChainConfig) -> tuple[ScoreRequest, ...]:
         """Scores of the first link; they are made of the subject as it is."""

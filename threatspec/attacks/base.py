@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from threatspec.records import Spend, Stream
 from threatspec.registry import Registry
-from threatspec.schema import Access, DataRole, Described, listed_values
+from threatspec.schema import Access, DataRole, Described, Owns, listed_values
 from threatspec.subjects import Offer, SubjectCard, Tamper
 from threatspec.training import (
     EditRequest,
@@ -67,6 +68,15 @@ class AttackConfig(Described):
         """The same with everything said that follows from how many rows there are."""
         return self
 
+    def owning(self, owns: Owns) -> Self:
+        """The same with what the adversary has beside the subject, where a knob is filled by it."""
+        return self
+
+    @property
+    def item_texts(self) -> frozenset[str]:
+        """Which of `answer` and `refusal` every prompt that is asked must have."""
+        return frozenset()
+
     @property
     def needs(self) -> Access:
         """Capabilities that these knobs take beyond those of the attack."""
@@ -111,6 +121,8 @@ class AttackContext:
     """Of `rows`, those of the role `harmful`."""
     scores: tuple[str, ...] = ()
     """Artefacts of what `Attack.scores` asks for, in its order."""
+    reads: Mapping[str, str] = field(default_factory=dict)
+    """What `Attack.reads` said when the trial was planned."""
 
 
 class Attack(ABC):
@@ -131,8 +143,6 @@ class Attack(ABC):
     """Whether it trains on the adversary's rows."""
     trainers: ClassVar[tuple[str, ...]] = ("resident", "transformers")
     """Back-ends that can train it; the first is the usual one."""
-    uses_answers: ClassVar[bool] = False
-    """Whether it needs a complying answer to every prompt that is asked."""
     Config: ClassVar[type[AttackConfig]]
 
     def scores(self, config: Any) -> tuple[ScoreRequest, ...]:
@@ -142,6 +152,13 @@ class Attack(ABC):
     def listed(self, knobs: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
         """Knobs that are given a list where a single value is meant, with its values."""
         return listed_values(self.Config, knobs)
+
+    def reads(self, config: Any, folder: Path) -> dict[str, str]:
+        """Digests of files and models that knobs name, which are looked for in `folder`.
+
+        Raises ThreatspecError for what is not there.
+        """
+        return {}
 
     def roles(self, config: Any) -> tuple[DataRole, ...] | None:
         """Roles of the adversary's data that it reads; None: those of the entry's `rows`."""
@@ -172,6 +189,8 @@ ATTACKS: Registry[Attack] = Registry(
         "threatspec.attacks.least_safety",
         "threatspec.attacks.lora_finetune",
         "threatspec.attacks.lota_finetune",
+        "threatspec.attacks.multi_turn",
+        "threatspec.attacks.mutation",
         "threatspec.attacks.none",
         "threatspec.attacks.orthogonal_projection",
         "threatspec.attacks.perturbation",

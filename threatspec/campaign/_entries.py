@@ -81,7 +81,7 @@ def knobs_of(use: Use | Link, card: AttackCard | None) -> dict[str, Any]:
     return {**preset, **use.knobs}
 
 
-_EITHER = {"steps": "epochs", "epochs": "steps"}
+_EITHER = {"steps": "epochs", "epochs": "steps", "k": "words", "words": "k"}
 """Knobs of which one stands in place of the other."""
 
 
@@ -203,6 +203,7 @@ def procedure_ids(
 ) -> list[str]:
     """Ids of the procedures that an entry stands for. Raises ValueError or KeyError."""
     config, search = settings_of(use, card, attack, adversary)
+    config = config.owning(adversary.owns)
     data = data_of(roles_of(use, attack, config), adversary)
     settled = config.settled(count_of(data)).model_dump(mode="json")
     plain = {role.value: entry for role, entry in data.items()}

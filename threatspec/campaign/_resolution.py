@@ -222,19 +222,26 @@ def _described_slice(found: Resolution, name: str, wanted: str, place: Place) ->
         found.resolver.complain("TS-DATA", text, *place)
 
 
+_TEXTS = {"answer": "a complying answer", "refusal": "a refusal"}
+
+
 def _answers(found: Resolution) -> None:
     """Attacks that write the start of an answer need benchmarks that know one; others are left."""
     for name, measure in found.spec.measures.items():
         known = found.benchmarks.get(name)
-        if known is None or all(item.answer for item in known.items(measure.split)):
+        items = known.items(measure.split) if known else ()
+        absent = {text for text in _TEXTS if not all(getattr(item, text) for item in items)}
+        if not absent:
             continue
         for claim in found.spec.claims:
             for resolved, place in _entries(found, claim):
-                if resolved.attack.uses_answers and resolved.named:
-                    text = f"{resolved.name} needs a complying answer to every prompt, but "
+                needed = set().union(*(c.item_texts for c in _configs(resolved))) & absent
+                if needed and resolved.named:
+                    what = " and ".join(_TEXTS[text] for text in sorted(needed))
+                    text = f"{resolved.name} needs {what} to every prompt, but "
                     text += f"{measure.benchmark} ({measure.split}) has prompts without one"
                     found.resolver.complain("TS-DATA", text, *place)
-                elif resolved.attack.uses_answers:
+                elif needed:
                     found.attacks[claim.against].remove(resolved)
 
 

@@ -5,6 +5,7 @@ Everything that is wrong is collected as a problem at its place in the file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -253,7 +254,9 @@ class Resolver:
         use = Use(use=card.name)
         try:
             config, search = settings_of(use, card, attack, adversary)
-        except ValueError:
+            config = config.owning(adversary.owns)
+            attack.reads(config, self.loaded.folder)
+        except (ValueError, ThreatspecError):
             return None
         roles = roles_of(use, attack, config)
         if any(role not in adversary.data for role in roles):
@@ -344,6 +347,7 @@ class Resolver:
         flat = as_attack(use, self.cards)
         try:
             config, search = settings_of(flat, card, attack, adversary)
+            config = config.owning(adversary.owns)
         except ValueError as error:
             self.complain("TS-SEARCH", str(error), *place)
             return None
@@ -357,6 +361,8 @@ class Resolver:
                 text += f"but access {_access_text(adversary)} does not admit it"
                 self.complain("TS-ACCESS", text, *place)
                 return None
+        if not self._readable(attack, each_config(attack, config, search), place):
+            return None
         roles = roles_of(flat, attack, config)
         lacking = [role.value for role in roles if role not in adversary.data]
         if lacking:
@@ -377,6 +383,17 @@ class Resolver:
             search=search,
             entry=int(place[-1]),
         )
+
+    def _readable(self, attack: Attack, configs: Iterable[AttackConfig], place: Place) -> bool:
+        """Whether files and models that knobs name are there; a check needs no weights."""
+        for config in configs:
+            try:
+                attack.reads(config, self.loaded.folder)
+            except ThreatspecError as error:
+                if self.runs or error.code != "TS-MODEL-MISSING":
+                    self.complain(error.code, error.message, *place)
+                    return False
+        return True
 
     def _valid(
         self, use: Use | Link, card: AttackCard | None, attack: Attack, place: Place

@@ -50,6 +50,8 @@ class TrialBook:
             "data": procedure.data,
             "seeds": {stream.value: seed for stream, seed in seeds.items()},
         }
+        if reads := self._reads(procedure):
+            work["reads"] = reads
         if procedure.trainer:
             work["trainer"] = procedure.trainer
         if search is not None:
@@ -64,12 +66,19 @@ class TrialBook:
             history=history,
         )
 
+    def _reads(self, procedure: Procedure) -> dict[str, str]:
+        """Digests of files and models that knobs name."""
+        attack = attack_of(procedure.attack)
+        config = attack.Config.model_validate(procedure.config, strict=False)
+        return attack.reads(config, self.found.loaded.folder)
+
     def _made_of(self, procedure: Procedure) -> list[str]:
         """Rows and source that decide what an attack does."""
         rows = [self._rows_id(entry["source"]) for entry in procedure.data.values()]
         own = [component_digest(ATTACKS, part) for part in parts_of(procedure.attack)]
         shared = ("attacks.base", "attacks._finetune", "attacks._suffix", "attacks._surgery",
-                  "attacks._rows", "attacks.recipes", "training", "subjects")  # fmt: skip
+                  "attacks._rows", "attacks._rewriter", "attacks.mutations", "attacks.recipes",
+                  "training", "subjects")  # fmt: skip
         trainer = [component_digest(TRAINERS, procedure.trainer)] if procedure.trainer else []
         recipes = [component_digest(RECIPES, name) for name in recipes_of(procedure)]
         return [*rows, *own, *trainer, *recipes, source_digest(*shared)]

@@ -199,6 +199,7 @@ class Executor:
             subject=subject.card,
             rows=tuple(row for rows in drawn.values() for row in rows),
             seeds=seeds,
+            reads=trial.work.get("reads", {}),
             harmful=drawn.get("harmful", ()),
             benign=drawn.get("benign", ()),
             scores=tuple(inputs[need].scores or "" for need in trial.needs

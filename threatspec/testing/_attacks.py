@@ -91,7 +91,6 @@ class AttackConformance:
         assert all(isinstance(stream, Stream) for stream in attack.streams)
         assert all(isinstance(offer, Offer) for offer in attack.offers)
         assert isinstance(attack.uses_rows, bool)
-        assert isinstance(attack.uses_answers, bool)
 
     def test_what_it_needs_are_sets_of_capabilities(self) -> None:
         needs = self.attack.needs
