@@ -182,6 +182,7 @@ JUDGES: Registry[Judge] = Registry(
     "TS-UNKNOWN-JUDGE",
     (
         "threatspec.measures.choice",
+        "threatspec.measures.classifier",
         "threatspec.measures.degenerate",
         "threatspec.measures.exact",
         "threatspec.measures.keywords",
