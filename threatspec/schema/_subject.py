@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -163,13 +164,19 @@ class Serving(Described):
 
     @property
     def label(self) -> str:
-        """What tells it from the usual one, in a few words."""
+        """What tells it from the usual one, in a few words; a system prompt by its digest."""
         given = self.model_dump(exclude_defaults=True, exclude={"max_tokens", "samples"})
-        shown = {name: "..." if name == "system" else value for name, value in given.items()}
+        shown = {name: _digest(value) if name == "system" else value
+                 for name, value in given.items()}  # fmt: skip
         return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 _SAMPLING = ("temperature", "top_p", "top_k", "samples")
+
+
+def _digest(text: str) -> str:
+    """So that two system prompts are told apart without being shown."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _default(name: str) -> Any:

@@ -112,9 +112,10 @@ class ServingTamper(Tamper):
     """Fields of `Serving` that differ, one mapping for each serving that is used."""
 
     def serve(self, serving: Serving) -> tuple[Serving, ...]:
-        """The servings that are used in the place of one. Raises ValueError for none."""
+        """The servings that are used in the place of one, each once. Raises ValueError for none."""
         whole = serving.model_dump()
-        return tuple(Serving.model_validate({**whole, **change}) for change in self.changes)
+        found = (Serving.model_validate({**whole, **change}) for change in self.changes)
+        return tuple(dict.fromkeys(found))
 
 
 def tampers_to_data(tampers: Sequence[Tamper]) -> dict[str, Any]:
