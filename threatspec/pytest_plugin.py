@@ -105,7 +105,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ClaimsFile | None:
     """Take `*.claims.yaml`, and every YAML of the configured folders but cards."""
     name, folders = file_path.name, parent.config.stash[_FOLDERS]
-    card = name.endswith(".card.yaml") or file_path.parent.name in {"benchmarks", "descriptions"}
+    card = name.endswith(".card.yaml") or file_path.parent.name == "descriptions"
+    card = card or (file_path.parent.name == "benchmarks" and _describes(file_path))
     listed = file_path.suffix in {".yaml", ".yml"} and not card
     if not name.endswith(".claims.yaml") and not (
         listed and any(file_path.is_relative_to(folder) for folder in folders)
@@ -113,6 +114,14 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ClaimsFile
         return None
     found: ClaimsFile = ClaimsFile.from_parent(parent, path=file_path)
     return found
+
+
+def _describes(path: Path) -> bool:
+    """Whether a file in a folder of benchmarks calls itself a description; others are claims."""
+    try:
+        return b"threatspec/description/" in path.read_bytes()[:1000]
+    except OSError:
+        return False
 
 
 class ClaimsFile(pytest.File):

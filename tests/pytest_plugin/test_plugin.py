@@ -136,6 +136,9 @@ def session(
     (folder / "listed" / "items.card.yaml").write_text("not: claims\n")
     (folder / "listed" / "descriptions").mkdir()
     (folder / "listed" / "descriptions" / "prompts.yaml").write_text("not: claims\n")
+    (folder / "listed" / "benchmarks").mkdir()
+    described = "schema: threatspec/description/v1\nnot: claims\n"
+    (folder / "listed" / "benchmarks" / "prompts.yaml").write_text(described)
     (folder / "loose.yaml").write_text("not: claims\n")
     (folder / "test_in_python.py").write_text(IN_PYTHON)
     process = start(folder, "-v", "--junitxml=junit.xml", "-p", "no:cacheprovider")

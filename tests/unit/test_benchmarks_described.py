@@ -16,6 +16,8 @@ from threatspec.campaign import check_design, check_spec
 from threatspec.errors import ThreatspecError
 from threatspec.loading import shipped_descriptions
 from threatspec.measures import BENCHMARKS, benchmark
+from threatspec.reports.bundle._matter import benchmark_of
+from threatspec.reports.bundle._recompile import _foreign
 from threatspec.resources import shipped
 
 NAMES = {
@@ -207,3 +209,16 @@ def test_a_data_set_with_a_card_is_checked_without_being_fetched(
     assert "HF_HUB_OFFLINE is set" in problem.message
     [branch] = problems_of(tmp_path, {"measures.asr.benchmark": "hf:lab/things@main"}, static=True)
     assert "must be pinned by its commit" in branch.message
+
+
+def test_a_strangers_bundle_reads_no_copy_file_or_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    assert len(benchmark(SORRY, Path()).items()) == 440
+    for name in (SORRY, "file:data/copy.jsonl", f"hf:sorry-bench/{SORRY}@{'5' * 40}", "no-such"):
+        assert benchmark_of(name) is None
+    assert benchmark_of("specimen/choices") is not None
+    changes = {**USE, "adversaries.tuner.data.harmful.from": "advbench#attack_train"}
+    assert list(_foreign(load(tmp_path, changes).spec)) == [SORRY, "advbench#attack_train"]
