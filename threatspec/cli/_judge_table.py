@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from threatspec.cli._judge_again import Again, Answers, MeasureAgain
+from threatspec.cli._judge_compare import Compared
 from threatspec.cli._judge_errors import Evaluation, JudgeUsed, Measured
 from threatspec.cli._judge_rates import Group, JudgeReading, Rate
 from threatspec.reports import one_line
 
-__all__ = ["render_again", "render_evaluation"]
+__all__ = ["render_again", "render_compared", "render_evaluation"]
 
 _HEADS = ("judge", "kappa", "recall yes", "recall no", "precision", "omission")
 _WIDTHS = (22, 7, 10, 10, 10, 10)
@@ -79,6 +80,33 @@ def _again_table(measured: MeasureAgain) -> Table:
 def _share(answers: Answers) -> str:
     open_ = f" ({answers.open} open)" if answers.open else ""
     return f"{answers.rate:.3f}{open_}"
+
+
+def render_compared(console: Console, found: Compared) -> None:
+    """Print a row per judge, and how judges agree with each other."""
+    told = f"{found.rows} rows, {found.yes} labelled yes, {found.no} no"
+    console.print(_line(f"{found.benchmark}: {told}"))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    for head in ("judge", "kappa", "recall yes", "recall no", "undecided", "s per 1,000"):
+        table.add_column(head, overflow="fold")
+    for one in found.judges:
+        kappa = "-" if one.kappa is None else f"{one.kappa:.3f}"
+        recalls = (_rate(rate, ">=", rate.lower) for rate in (one.recall_yes, one.recall_no))
+        taken = f"{one.seconds_per_1000:.3g}"
+        row = (one_line(one.judge), kappa, *recalls, str(one.undecided), taken)
+        table.add_row(*map(Text, row))
+    console.print(Padding(table, (0, 0, 0, 2)))
+    for pair in found.pairs:
+        kappa = "cannot be told" if pair.kappa is None else f"{pair.kappa:.3f}"
+        text = f"{pair.first} and {pair.second}: kappa {kappa} on {pair.rows} rows"
+        console.print(_line(text), soft_wrap=True)
+    for one in found.judges:
+        for note in one.notes:
+            console.print(_line(f"{one.judge}: {note}"), soft_wrap=True)
+    console.print(_line(
+        f">= is a one-sided bound at {found.confidence:.0%}, exact if rows are a random sample. "
+        "A row that a judge cannot score is missed by its recall and left out of kappa."
+    ))  # fmt: skip
 
 
 def _notes(measured: Measured) -> Iterator[str]:

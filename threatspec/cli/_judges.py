@@ -176,6 +176,44 @@ def rejudge(run: Path, text: str, measure: str | None, as_json: bool) -> int:
     return 0
 
 
+@command.command()
+@click.argument("name", metavar="BENCHMARK")
+@click.option(
+    "--judge",
+    "texts",
+    metavar="JUDGE",
+    multiple=True,
+    required=True,
+    help="A name, or a mapping as a claims file has it; several times for several.",
+)
+@json_option
+def compare(name: str, texts: tuple[str, ...], as_json: bool) -> int:
+    """Compare judges on the labelled rows of BENCHMARK.
+
+    BENCHMARK is `file:PATH` or a name; its items have a `response` and a `label`, yes or no. For
+    each judge: kappa, both recalls with bounds, and seconds.
+
+    \b
+    threatspec judges compare file:labelled.jsonl --judge refusal-keywords --judge exact
+    """
+    from threatspec.cli._judge_compare import compared
+    from threatspec.cli._judge_option import chosen_judge
+    from threatspec.cli._judge_table import render_compared
+    from threatspec.cli._outcome import terminal
+    from threatspec.cli._streams import unread_is_no_failure
+    from threatspec.measures import benchmark
+
+    here = Path.cwd()
+    judges = [chosen_judge(text, here) for text in dict.fromkeys(texts)]
+    found = compared(benchmark(name, here), judges)
+    with unread_is_no_failure():
+        if as_json:
+            _print_json(found)
+        else:
+            render_compared(terminal(), found)
+    return 0
+
+
 def _print_json(found: BaseModel) -> None:
     data = found.model_dump(mode="json", by_alias=True, exclude_none=True)
     click.echo(json.dumps(data, indent=1, allow_nan=False))
