@@ -391,6 +391,17 @@ def test_a_file_of_words_that_is_not_what_was_said_has_a_code(
     assert raised.value.code == code
 
 
+@pytest.mark.parametrize("content", [None, b"other words"])
+def test_a_file_that_is_not_what_was_said_is_an_error_of_check(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "w.txt").write_bytes(content)
+    suffix = {"use": "suffix", "file": "w.txt", "sha256": "0" * 64}
+    [problem] = problems_of(tmp_path, {"adversaries.tuner.attacks": [suffix]}, static=True)
+    assert problem.code == ("TS-DATA" if content else "TS-FILE-MISSING")
+
+
 # campaigns
 
 

@@ -7,11 +7,12 @@ that other words are another procedure.
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from threatspec.attacks._suffix import SuffixTamper
+from threatspec.attacks._suffix import SuffixTamper, file_text
 from threatspec.attacks.base import (
     ATTACKS,
     Answer,
@@ -46,6 +47,11 @@ class Suffix(Attack):
     needs = (frozenset({Capability.CHAT}),)
     surface = Surface.REQUEST
     Config = SuffixConfig
+
+    def reads(self, config: SuffixConfig, folder: Path) -> dict[str, str]:
+        """The file. Raises ThreatspecError TS-FILE-MISSING or TS-DATA if it is not as said."""
+        file_text(folder / config.file, config.sha256)
+        return {f"file:{config.file}": config.sha256}
 
     def cost(self, subject: SubjectCard, config: SuffixConfig, data: DataCard | None) -> Spend:
         """Nothing: asking the test prompts is not charged."""
