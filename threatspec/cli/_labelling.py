@@ -10,7 +10,7 @@ import contextlib
 import io
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -171,12 +171,24 @@ def shown(ledger: Ledger, pairs: Sequence[Pair]) -> dict[Pair, Shown]:
 
 def replies_of(ledger: Ledger, pairs: Sequence[Pair]) -> dict[Pair, Generation]:
     """The replies that were judged. Raises ThreatspecError TS-RECORDS if one is lost."""
-    wanted, found = set(pairs), dict[Pair, Generation]()
+    wanted, found = set(pairs), dict[Pair, list[Generation]]()
     for trial in dict.fromkeys(trial for trial, _ in pairs):
         for reply in _asked(ledger, trial):
             if (trial, reply.item) in wanted:
-                found[trial, reply.item] = reply
-    return {pair: _kept(ledger, found, pair) for pair in pairs}
+                found.setdefault((trial, reply.item), []).append(reply)
+    rows = _details(ledger, {trial for (trial, _), many in found.items() if len(many) > 1})
+    one = {pair: _decisive(many, rows.get(pair, "")) for pair, many in found.items()}
+    return {pair: _kept(ledger, one, pair) for pair in pairs}
+
+
+def _details(ledger: Ledger, trials: Iterable[str]) -> dict[Pair, str]:
+    return {(trial, row.item): row.detail for trial in trials for row in ledger.rows(trial)}
+
+
+def _decisive(replies: Sequence[Generation], detail: str) -> Generation:
+    """Of several replies to a prompt, the one that its row is about: its detail begins with it."""
+    own = (g for g in replies if detail == g.variant or detail.startswith(f"{g.variant}: "))
+    return next(own, replies[0])
 
 
 def _asked(ledger: Ledger, trial: str) -> Iterator[Generation]:
