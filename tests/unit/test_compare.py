@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from rich.console import Console
 from tests.support.answers import evidence_of
 from tests.support.specs import ABSENT, BASE, Changes, plan_of, scoped
 from threatspec.claims import CampaignVerdict, Evidence, decide
-from threatspec.records import Cell, Plan
+from threatspec.cli import main
+from threatspec.errors import ExitCode
+from threatspec.records import Cell, Ledger, Plan
 from threatspec.reports import compare, comparison_json, render_comparison
 
 Named = tuple[str, Evidence, CampaignVerdict]
@@ -130,3 +133,68 @@ def test_more_columns_than_fit_become_more_tables(tmp_path: Path) -> None:
     assert text.count("claim ") >= 2
     assert all(name in text for name, _, _ in runs)
     assert max(map(len, text.splitlines())) <= 80
+
+
+BY = {"measures.asr.by": ["category"]}
+
+
+def test_slices_stand_under_their_claim(tmp_path: Path) -> None:
+    runs = run(tmp_path, "before", 0.0, BY), run(tmp_path, "after", 0.5, BY)
+    found = compare(runs, "category")
+    [row] = json.loads(comparison_json(found))["rows"]
+    before, after = (entry["slices"] for entry in row["columns"])
+    assert len(before) > 1
+    assert before.keys() == after.keys()
+    for value, parts in after.items():
+        name = f"asr[category={value}]"
+        for side in ("untouched", "attacked"):
+            tally = runs[1][1].cells[parts[side]["cell"]].tallies[name]
+            assert (parts[side]["cell"] in runs[1][1].plan.claims[0].attacked["defended"]) == (
+                side == "attacked"
+            )
+            if side == "untouched":
+                assert (parts[side]["yes"], parts[side]["units"]) == (tally.yes, tally.units)
+    stream = io.StringIO()
+    render_comparison(Console(file=stream, width=80, no_color=True), found)
+    lines = {line.split()[0]: line for line in stream.getvalue().splitlines() if "->" in line}
+    assert lines.keys() == before.keys()
+    for value, line in lines.items():
+        told = [f"({p['attacked']['yes']} of {p['attacked']['units']})"
+                for p in (before[value], after[value])]  # fmt: skip
+        assert re.findall(r"0 -> [\d.]+ % (\(.*?\))", line) == told
+    assert "->" not in shown(*runs)  # nobody asked for them
+
+
+def test_slices_of_another_measure_are_not_compared(tmp_path: Path) -> None:
+    judged = {**BY, "measures.asr.judge": "refusal-keywords"}
+    runs = run(tmp_path, "one", 0.0, BY), run(tmp_path, "two", 0.0, judged)
+    found = compare(runs, "category")
+    [row] = json.loads(comparison_json(found))["rows"]
+    assert "slices" in row["columns"][0]
+    assert "slices" not in row["columns"][1]
+    assert found.rows[0].slices[1] == {}
+
+
+def test_another_serving_is_compared_and_told(tmp_path: Path) -> None:
+    more = {"serving": {"max_tokens": 20}}
+    runs = run(tmp_path, "one", 0.0), run(tmp_path, "two", 0.0, more)
+    [row] = table(*runs)["rows"]
+    assert [entry["comparable"] for entry in row["columns"]] == [True, True]
+    assert [entry["same_serving"] for entry in row["columns"]] == [True, False]
+    text = " ".join(shown(*runs).split())
+    assert "another serving" in text
+    assert "untouched 0 of 256" in text
+
+
+def test_a_key_by_which_nothing_was_planned_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(tmp_path, scoped(BY))
+    Ledger.create(tmp_path / "run", plan).close()
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(tmp_path / "run"), "--by", "categroy"])
+    assert ended.value.code == ExitCode.USAGE
+    assert "category" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as fine:
+        main(["compare", str(tmp_path / "run"), "--by", "category"])
+    assert fine.value.code == 0

@@ -99,7 +99,7 @@ def test_what_was_not_run_has_no_number(tmp_path: Path) -> None:
     [one] = subject_maps(seen, decide(seen))
     for line in one.lines:
         assert set(line.attacked.values()) == set(line.untouched.values()) == {None}
-        assert one.squares(line, "attacked") == (("–", None),) * (1 + len(CATEGORIES))
+        assert one.squares(line, "attacked") == (("–", None, ""),) * (1 + len(CATEGORIES))
 
 
 def test_one_subject_has_no_map(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_the_page_has_a_table_for_each_side_with_every_number(
     assert section.count('<th scope="col">') == 2 * (3 + len(CATEGORIES))
     for category in CATEGORIES:
         assert section.count(f"<span>{category}</span>") == 2
-    assert '<td class="l10">100' in section
-    assert '<td class="l8">75' in section
+    assert '<td class="l10" title="32 of 32">100' in section
+    assert '<td class="l8" title="24 of 32">75' in section
     Page(html)
 
 
@@ -144,3 +144,34 @@ def test_markdown_json_and_csv_say_the_same(
         "untouched": ("0", "32"),
         "full-finetune lr=0.0001": ("32", "32"),
     }
+
+
+DRAWN = {"decoding": "sample", "samples": 4}
+DECODE = {"use": "decoding-exploit", "temperatures": [0.7, 1.0], "samples": 4}
+BOTH = {"chain": [{"use": "serving-exploit", "templates": ["native", "none"]}, DECODE]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "(test split); "),
+        ({"serving": DRAWN}, "(test split), any of 4 replies to a prompt; "),
+        (
+            {"serving": [{}, {"template": "none"}], "measures.asr.aggregation": "all"},
+            "(test split), all of 2 replies to a prompt; ",
+        ),
+        (
+            {"measures.asr.aggregation": "mean", "adversaries.tuner.attacks": [DECODE]},
+            "(test split), mean of 1 reply to a prompt (9 under decoding-exploit ",
+        ),
+        (
+            {"adversaries.tuner.attacks": [BOTH]},
+            "(test split), any of 1 reply to a prompt (18 under serving-exploit ",
+        ),
+    ],
+)
+def test_a_scope_says_how_many_replies_a_prompt_has(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    seen = evidence_of(plan_of(tmp_path, changes), share)
+    assert says in decide(seen).claims[0].scope

@@ -11,8 +11,10 @@ import pytest
 from tests.support.specs import load
 from tests.unit.test_reports import MadeCampaign, a_campaign
 from threatspec import api
+from threatspec.claims import decide
 from threatspec.cli import main
 from threatspec.records import Arm, Cell, Ledger, Optimised, Plan
+from threatspec.reports import collect, render_html
 from threatspec.runners import LocalProfile
 
 DECODE = {"use": "decoding-exploit", "temperatures": [0.7, 2.0], "samples": 1}
@@ -126,3 +128,43 @@ def test_what_a_search_for_words_did_stands_with_the_attack(
     assert "words sought by gcg: 2 steps, loss 3.5 -> 1.25, 4 of 20 tokens changed" in text
     data = json.loads(shown(capsys, name, "--run", str(folder), "--json"))
     assert data["cell"]["attack"]["optimised"][0]["changed"] == 4
+
+
+def test_the_page_has_it_all_as_well(made: MadeCampaign, tmp_path: Path) -> None:
+    """Beside the decisive reply others, the judge's own words and what was optimised."""
+    name = "cell-full-finetune-defended-0"
+    cell = made.cells[name]
+    [judging] = cell.measures["asr"]
+    [asking] = made.trials[judging].needs
+    rows, said = made.results[judging].rows, made.results[asking].generations
+    ways = [f"temperature {n}" for n in range(12)]
+    several = tuple(
+        reply.model_copy(update={"variant": way, "reply": f"{way} <b>of {reply.item}"})
+        for reply in said
+        for way in ways
+    )
+    told = tuple(
+        row.model_copy(update={"detail": f"{ways[7]}: found", "asked": 12, "hits": 2,
+                               "raw": "<i>Yes</i>, it does"})
+        for row in rows
+    )  # fmt: skip
+    did = Optimised(method="gcg", steps=2, loss=(3.5, 1.25), changed=4, tokens=20)
+    assert cell.attack
+    made.results[asking] = made.results[asking].model_copy(update={"generations": several})
+    made.results[judging] = made.results[judging].model_copy(update={"rows": told})
+    for attack in (cell.attack, str(made.cells["cell-full-finetune-control-0"].attack)):
+        made.results[attack] = made.results[attack].model_copy(update={"optimised": (did,)})
+    verdict = decide(made.evidence)
+    with Ledger.open(made.write(tmp_path / "run")) as ledger:
+        details = collect(ledger, verdict)
+    shown = [one for one in details.transcripts if one.cell == name]
+    assert {one.variant for one in shown} == {ways[7]}
+    assert {(len(one.others), one.unseen) for one in shown} == {(8, 3)}
+    assert all(ways[7] not in (way for way, _ in one.others) for one in shown)
+    html = render_html(made.evidence, verdict, details)
+    assert "The model answers, asked with temperature 7" in html
+    assert "temperature 7 &lt;b&gt;of" in html
+    assert "(any of 12 replies, 2 count)" in html
+    assert "&lt;i&gt;Yes&lt;/i&gt;, it does" in html
+    line = "1 search for words by gcg: loss of the best words from 3.5 to 1.25 in 2 steps, 4 of 20"
+    assert html.count(line) == 2 * len(verdict.claims)  # control and subject

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from threatspec.claims._rule import Rule, RuleKind, RuleReading
     from threatspec.claims._rulebook import RULES
+    from threatspec.claims._scope import serving_words
     from threatspec.claims._tally import Basis, Tally
     from threatspec.claims._view import View
 
@@ -99,6 +100,7 @@ __all__ = [
     "gather",
     "limits_of",
     "refutation_p",
+    "serving_words",
     "support_p",
 ]
 
@@ -139,6 +141,7 @@ __getattr__ = lazy(
         ),
         "_rule": ("Rule", "RuleKind", "RuleReading"),
         "_rulebook": ("RULES",),
+        "_scope": ("serving_words",),
         "_tally": ("Basis", "Tally"),
         "_view": ("View",),
     },

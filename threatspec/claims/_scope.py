@@ -11,13 +11,14 @@ from threatspec.claims._case import Case
 from threatspec.claims._evidence import CellState
 from threatspec.claims._governance import limits, waivers
 from threatspec.claims._models import CellReading, Witness
+from threatspec.claims._replies import reply_words
 from threatspec.claims._text import listed, plural, up
 from threatspec.claims._view import View
 from threatspec.claims._words import break_words, confidence_words, spend_words, unit_words
 from threatspec.records import Arm
 from threatspec.schema import Serving
 
-__all__ = ["honest_claim", "scope", "witness"]
+__all__ = ["honest_claim", "scope", "serving_words", "witness"]
 
 
 def witness(case: Case, cell: CellReading) -> Witness:
@@ -44,7 +45,7 @@ def scope(case: Case) -> str:
     against = f", against the control {control}" if control else ", without a control"
     return (
         f"{_attacks(case)} by the adversary `{view.claim.against}` on {subject}{against}; "
-        f"{_measures(case)}; {_serving(view.evidence.plan.spec)}; "
+        f"{_measures(case)}; {serving_words(view.evidence.plan.spec)}; "
         f"{confidence_words(view)} confidence{_rules(view)}{limits(view.claim.scope)}"
         f"{waivers(view.claim, view.evidence.at)}."
     )
@@ -124,12 +125,19 @@ def _measure(case: Case, name: str) -> str:
     planned = case.view.evidence.plan.measures[name.partition("[")[0]]
     _, units = case.view.evidence.plan.size(name)
     unit = unit_words(case.view, name)
-    return f"{name} on {units:,} {unit} of {planned.benchmark} ({planned.split} split)"
+    spec = case.view.evidence.plan.spec
+    several = reply_words(planned, _servings(spec), tuple(case.view.procedures.values()))
+    many = f", {several}" if several else ""
+    return f"{name} on {units:,} {unit} of {planned.benchmark} ({planned.split} split){many}"
 
 
-def _serving(spec: dict[str, Any]) -> str:
-    servings = [Serving.model_validate_json(json.dumps(one)) for one in spec.get("serving") or [{}]]
-    ways = [_one_serving(serving) for serving in servings]
+def _servings(spec: dict[str, Any]) -> list[Serving]:
+    return [Serving.model_validate_json(json.dumps(one)) for one in spec.get("serving") or [{}]]
+
+
+def serving_words(spec: dict[str, Any]) -> str:
+    """How the subject is asked, as the spec declares it."""
+    ways = [_one_serving(serving) for serving in _servings(spec)]
     if len(ways) == 1:
         return f"asked with {ways[0]}"
     return f"asked in {len(ways)} ways: {'; or '.join(ways)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from threatspec.claims import CellReading, ClaimVerdict, ControlReading, Evidence, FlagEffect
-from threatspec.records import Arm, PlannedClaim, Realised
+from threatspec.records import Arm, Optimised, PlannedClaim, Realised
 from threatspec.reports._axis import Axis, axis
 from threatspec.reports._budget import SpentLine, budget_lines
 from threatspec.reports._cost import Cost, cost
@@ -18,7 +18,7 @@ from threatspec.reports._read import read_words
 from threatspec.reports._rules import RuleLine, rule_lines, rules_apart, waiver_words
 from threatspec.reports._slices import SliceLine, slice_lines
 from threatspec.reports._threat import threat
-from threatspec.reports._words import counted, flag, measure, runs, span
+from threatspec.reports._words import counted, flag, measure, runs, sought, span
 from threatspec.schema import operands, parse_predicate
 
 __all__ = ["ClaimView", "ControlView", "Differing"]
@@ -31,6 +31,13 @@ class ControlView:
     reading: ControlReading
     training: tuple[tuple[int, Realised], ...]
     """By replicate."""
+    words: tuple[Optimised, ...] = ()
+    """What searches for words did, over all replicates."""
+
+    @property
+    def sought(self) -> str:
+        """All searches for words in one line: from least to most."""
+        return sought(self.words)
 
     @property
     def trained(self) -> str:
@@ -189,7 +196,11 @@ class ClaimView:
     def controls(self) -> tuple[ControlView, ...]:
         """The controls with their realised training."""
         return tuple(
-            ControlView(reading, self._training(reading.procedure))
+            ControlView(
+                reading,
+                self._training(reading.procedure),
+                self._words(Arm.CONTROL, reading.procedure),
+            )
             for reading in self.claim.controls
         )
 
@@ -199,6 +210,21 @@ class ClaimView:
             for cell in self.cells(Arm.CONTROL)
             if cell.procedure == procedure and self.evidence.cells[cell.cell].realised
         )
+
+    def _words(self, arm: Arm, procedure: str) -> tuple[Optimised, ...]:
+        return tuple(
+            run
+            for cell in self.cells(arm)
+            if cell.procedure == procedure
+            for run in self.evidence.cells[cell.cell].optimised
+        )
+
+    @property
+    def sought(self) -> tuple[tuple[str, str], ...]:
+        """By procedure, what its searches for words did on the subject."""
+        names = dict.fromkeys(cell.procedure for cell in self.cells(Arm.DEFENDED))
+        found = ((name, self._words(Arm.DEFENDED, name)) for name in names)
+        return tuple((name, sought(runs)) for name, runs in found if runs)
 
     @property
     def against(self) -> tuple[tuple[str, str], ...]:

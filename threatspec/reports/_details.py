@@ -6,7 +6,7 @@ They need the ledger (replies, rows, attempts), so they are collected from it fo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from typing import Literal
@@ -31,6 +31,8 @@ _EACH = 3
 """Prompts shown of one cell."""
 _MOST = 90
 """Transcripts in one report: it stays a page that a browser opens at once."""
+_OTHERS = 8
+"""Further replies to one prompt that are shown."""
 _LONGEST = 1500
 """Characters of one prompt or reply."""
 _ANSWERED = frozenset({Outcome.YES, Outcome.NO, Outcome.REJECTED})
@@ -50,6 +52,14 @@ class Transcript:
     reply: str
     judged: Mapping[str, str]
     """Outcome, with what the judge found, by measure."""
+    variant: str = ""
+    """How it was asked, where there are several ways."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Of several replies, the first of the others: how each was asked, and what was said."""
+    unseen: int = 0
+    """Replies that are not shown."""
+    wrote: Mapping[str, str] = field(default_factory=dict)
+    """The judge's own words by measure, where it has any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +154,24 @@ class _Reader:
         measure: str,
         items: Sequence[str],
     ) -> Iterator[Transcript]:
-        replies = {g.item: g for g in self._replies(cell, measure)} if items else {}
+        replies: dict[str, list[Generation]] = {}
+        for reply in self._replies(cell, measure) if items else ():
+            replies.setdefault(reply.item, []).append(reply)
+        rows = {row.item: row for row in self._rows(cell, measure)}
         for item in items:
             if item in replies:
-                yield self._transcript(claim, role, cell, replies[item])
+                yield self._transcript(claim, role, cell, rows.get(item), replies[item])
 
     def _transcript(
         self,
         claim: str,
         role: Literal["witness", "untouched", "sample"],
         cell: Cell,
-        reply: Generation,
+        row: Row | None,
+        replies: Sequence[Generation],
     ) -> Transcript:
+        reply = _decisive(row, replies)
+        others = [one for one in replies if one is not reply]
         return Transcript(
             claim=claim,
             role=role,
@@ -165,15 +181,28 @@ class _Reader:
             attacker=shortened(reply.attacker, _LONGEST),
             reply=shortened(reply.reply, _LONGEST),
             judged=self._judged(cell, reply.item),
+            variant=reply.variant,
+            others=tuple(
+                (one.variant, shortened(one.detail or one.reply, _LONGEST))
+                for one in others[:_OTHERS]
+            ),
+            unseen=max(0, len(others) - _OTHERS),
+            wrote=self._wrote(cell, reply.item),
         )
 
     def _judged(self, cell: Cell, item: str) -> dict[str, str]:
         return {
-            measure: f"{row.outcome.value}: {row.detail}" if row.detail else row.outcome.value
-            for measure in cell.measures
-            for row in self._rows(cell, measure)
-            if row.item == item
+            measure: _said(row, self.plan.measures[measure].aggregation)
+            for measure, row in self._rows_of(cell, item)
         }
+
+    def _wrote(self, cell: Cell, item: str) -> dict[str, str]:
+        rows = self._rows_of(cell, item)
+        return {measure: shortened(row.raw, _LONGEST) for measure, row in rows if row.raw}
+
+    def _rows_of(self, cell: Cell, item: str) -> Iterator[tuple[str, Row]]:
+        for measure in cell.measures:
+            yield from ((measure, row) for row in self._rows(cell, measure) if row.item == item)
 
     def _rows(self, cell: Cell, measure: str) -> tuple[Row, ...]:
         trials = cell.measures.get(measure, ())
@@ -219,3 +248,19 @@ class _Reader:
 
 def _yes_by_item(rows: Sequence[Row]) -> dict[str, bool]:
     return {row.item: row.outcome is Outcome.YES for row in rows if row.outcome in _ANSWERED}
+
+
+def _decisive(row: Row | None, replies: Sequence[Generation]) -> Generation:
+    """The reply that a row was made of: what it says begins with how that was asked."""
+    said = row.detail if row else ""
+    named = [one for one in replies if one.variant and said.startswith(one.variant)]
+    return max(named, key=lambda one: len(one.variant), default=replies[0])
+
+
+def _said(row: Row, aggregation: str) -> str:
+    """What became of a prompt: `yes: the answer (any of 9 replies, 2 count)`."""
+    found = f"{row.outcome.value}: {row.detail}" if row.detail else row.outcome.value
+    if row.asked == 1:
+        return found
+    hits = "" if row.hits is None else f", {row.hits} count"
+    return f"{found} ({aggregation} of {row.asked} replies{hits})"

@@ -120,7 +120,7 @@ def _subjects(report: Report) -> Iterator[str]:
 
 def _subject(found: SubjectMap, line: SubjectLine) -> Sequence[str]:
     before, after = (found.squares(line, side) for side in WHICH)
-    numbers = (f"{one} → {other}" for (one, _), (other, _) in zip(before, after, strict=True))
+    numbers = (f"{one[0]} → {other[0]}" for one, other in zip(before, after, strict=True))
     shown = (number.replace("*", "\\*") for number in numbers)
     return markdown_text(line.subject), line.claim.verdict.value, *shown
 

@@ -22,6 +22,7 @@ __all__ = [
     "Side",
     "SubjectLine",
     "SubjectMap",
+    "counted_data",
     "short",
     "subject_maps",
     "subjects_data",
@@ -67,10 +68,9 @@ class SubjectMap:
         """Names of readings in a line: all prompts first."""
         return ("", *(f"{self.key}={value}" for value in self.values))
 
-    def squares(self, line: SubjectLine, side: Side) -> tuple[tuple[str, int | None], ...]:
-        """Number and level of colour (0 to 10) by column; None: it was not read."""
-        found = (line.of(side)[name] for name in self.columns)
-        return tuple((short(one), round(one.tally.rate * 10) if one else None) for one in found)
+    def squares(self, line: SubjectLine, side: Side) -> tuple[tuple[str, int | None, str], ...]:
+        """By column: number, level of colour (0 to 10; None: it was not read), and counts."""
+        return tuple(_square(line.of(side)[name]) for name in self.columns)
 
     @property
     def partly(self) -> bool:
@@ -95,6 +95,13 @@ def short(counted: Counted | None) -> str:
     if counted is None:
         return "–"
     return f"{percent(counted.tally.rate)}{'*' if counted.tally.unknown else ''}"
+
+
+def _square(counted: Counted | None) -> tuple[str, int | None, str]:
+    if counted is None:
+        return short(None), None, ""
+    tally = counted.tally
+    return short(counted), round(tally.rate * 10), f"{tally.yes} of {tally.units}"
 
 
 def subjects_data(maps: Sequence[SubjectMap]) -> list[dict[str, object]]:
@@ -162,13 +169,14 @@ def _line_data(found: SubjectMap, line: SubjectLine) -> dict[str, object]:
         "claim": line.claim.id,
         "verdict": line.claim.verdict.value,
         "slices": {
-            name or "all": {side: _data(line.of(side)[name]) for side in WHICH}
+            name or "all": {side: counted_data(line.of(side)[name]) for side in WHICH}
             for name in found.columns
         },
     }
 
 
-def _data(counted: Counted | None) -> dict[str, object] | None:
+def counted_data(counted: Counted | None) -> dict[str, object] | None:
+    """Counts and the run that they are of; None: it was not read."""
     if counted is None:
         return None
     tally = counted.tally

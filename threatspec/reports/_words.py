@@ -15,7 +15,7 @@ from threatspec.claims import (
     Truth,
 )
 from threatspec.measures import JUDGES
-from threatspec.records import Arm, PlannedMeasure, Spend
+from threatspec.records import Arm, Optimised, PlannedMeasure, Spend
 from threatspec.schema import Adversary, Capability, Verdict
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "runs",
     "sentence",
     "share",
+    "sought",
     "span",
     "spend",
     "units",
@@ -198,6 +199,24 @@ def span(values: Sequence[float]) -> str:
     """`0.142` or `0.142–0.146`."""
     low, high = f"{min(values):.3g}", f"{max(values):.3g}"
     return low if low == high else f"{low}–{high}"
+
+
+def sought(runs: Sequence[Optimised]) -> str:
+    """What searches for words did, in one line: from least to most; "" for none."""
+    if not runs:
+        return ""
+    losses = [run.loss for run in runs if run.loss]
+    loss = ""
+    if losses:
+        first, last = span([one[0] for one in losses]), span([one[-1] for one in losses])
+        loss = f"loss of the best words from {first} to {last} in "
+    return (
+        f"{len(runs)} search{'' if len(runs) == 1 else 'es'} for words by "
+        f"{', '.join(sorted({run.method for run in runs}))}"
+        f": {loss}{span([run.steps for run in runs])} steps, "
+        f"{span([run.changed for run in runs])} of {span([run.tokens for run in runs])} tokens "
+        "changed"
+    )
 
 
 def spend(value: Spend) -> str:
