@@ -134,7 +134,7 @@ def test_names_and_knobs_are_offered() -> None:
     use = SCHEMA["definitions"]["Use"]
     assert set(use["properties"]["use"]["anyOf"][0]["enum"]) >= set(ATTACKS.names())
     assert use["additionalProperties"] is True
-    offered = {n: e["then"]["properties"] for e in use["allOf"]
+    offered = {n: e["then"]["properties"] for e in SCHEMA["definitions"]["AttackKnobs"]["allOf"]
                for n in e["if"]["properties"]["use"]["enum"]}  # fmt: skip
     assert set(offered) >= {kind for kind, attack in ATTACKS if attack.Config.model_fields}
     cards = attack_cards()
@@ -148,6 +148,22 @@ def test_names_and_knobs_are_offered() -> None:
     assert "specimen:deep" in model[0]["enum"]
     presets = SCHEMA["definitions"]["Adversary"]["properties"]["access"]["anyOf"][0]["enum"]
     assert presets == list(PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("entry", "valid"),
+    [
+        ({"chain": [{"use": "lora-finetune", "steps": 4}, "prefill"]}, True),
+        ({"chain": ["lora-finetune", {"use": "serving-exploit", "systems": [None, "a"]}]}, True),
+        ({"chain": [{"use": "lora-finetune", "steps": "many"}, "prefill"]}, False),
+        ({"chain": ["prefill"]}, False),
+        ({"rows": "benign"}, False),
+    ],
+    ids=str,
+)
+def test_chains_are_entries_and_their_knobs_are_known(entry: dict[str, Any], valid: bool) -> None:
+    found = errors(spec_data({"adversaries.tuner.attacks": [entry]}))
+    assert (found == []) is valid
 
 
 def test_a_stale_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

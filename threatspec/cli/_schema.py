@@ -87,7 +87,7 @@ def _offers() -> dict[str, Offer]:
         "JudgeUse.use": Offer(dict(KINDS["judges"]())),
         "Measure.benchmark": Offer(benchmarks, _BENCHMARK),
         **{f"Subject.{arm}": models for arm in ("model", "undefended", "control")},
-        "Use.use": Offer(dict(KINDS["attacks"]())),
+        **{f"{entry}.use": Offer(dict(KINDS["attacks"]())) for entry in ("Link", "Use")},
     }
 
 
@@ -104,7 +104,9 @@ def _knobs() -> dict[str, list[Knobs]]:
     from threatspec.instruments import INSTRUMENTS
     from threatspec.measures import JUDGES
 
-    return {"Use": _attack_knobs(), "JudgeUse": _own(JUDGES), "InstrumentUse": _own(INSTRUMENTS)}
+    attacks = _attack_knobs()
+    judges, instruments = _own(JUDGES), _own(INSTRUMENTS)
+    return {"Use": attacks, "Link": attacks, "JudgeUse": judges, "InstrumentUse": instruments}
 
 
 def _own(registry: Registry[Any]) -> list[Knobs]:

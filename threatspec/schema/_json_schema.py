@@ -35,11 +35,18 @@ def _or_one(inner: Node) -> Node:
     return {"anyOf": [inner, inner["items"]]}
 
 
+def _chained(inner: Node) -> Node:
+    """The attacks of a chain: two or more, each of which may be a name alone."""
+    [listed] = [option for option in inner.get("anyOf", [inner]) if "items" in option]
+    return {**listed, "items": {"anyOf": [listed["items"], _TEXT]}, "minItems": 2}
+
+
 _SHORT: dict[str, Callable[[Node], Node]] = {
     "_count": _or(_QUANTITY),
     "_expectation": _or({"enum": [verdict.value for verdict in Verdict]}),
     "_flops": _or(_QUANTITY),
     "_judge": _or(_TEXT),
+    "_links": _chained,
     "_listed": _or_one,
     "_several": _or_one,
     "_share": _or(_QUANTITY),
@@ -75,12 +82,15 @@ def json_schema(offers: Mapping[str, Offer], knobs: Mapping[str, Sequence[Knobs]
 
     Args:
         offers: names by field, written `Model.field`.
-        knobs: settings that stand beside `use`, by model: `Use`, `JudgeUse`, `InstrumentUse`.
+        knobs: settings that stand beside `use`, by model: `Use`, `Link`, `JudgeUse`,
+            `InstrumentUse`.
     """
     found = _schema_of(Spec)
     definitions = found["definitions"]
     for owner, entries in knobs.items():
-        _open(definitions[owner], definitions, entries, searched=owner == "Use")
+        _open(definitions[owner], definitions, entries, searched=owner in {"Link", "Use"})
+    _shared(definitions, "AttackKnobs", ("Link", "Use"))
+    _or_chain(definitions["Use"])
     for field, offer in offers.items():
         owner, _, name = field.partition(".")
         _offer(definitions[owner]["properties"], name, offer)
@@ -154,12 +164,19 @@ def _tidied(node: Node) -> Node:
             found[key] = [_tidied(inner) for inner in found[key] if inner.get("type") != "null"]
     for key in _NODES:
         if isinstance(found.get(key), dict):
-            found[key] = _tidied(found[key])
+            found[key] = _tidied(found[key]) if key != "items" else _item(found[key])
     if "patternProperties" in found:
         found.setdefault("additionalProperties", False)
     if found.get("default", ...) in (None, {}, []) or isinstance(found.get("default"), dict):
         found.pop("default", None)
     return _referring(_bounded(_single(found)))
+
+
+def _item(node: Node) -> Node:
+    """In a list null is a value; a field that is null is left out instead."""
+    may_be_null = any(option.get("type") == "null" for option in node.get("anyOf", ()))
+    found = _tidied(node)
+    return _single({"anyOf": [found, {"type": "null"}]}) if may_be_null else found
 
 
 def _single(node: Node) -> Node:
@@ -208,6 +225,19 @@ def _open(use: Node, definitions: Node, knobs: Sequence[Knobs], *, searched: boo
         fields = {name: _searched(field) if searched else field for name, field in written}
         if fields:
             use["allOf"].append({"if": named, "then": {"properties": fields}})
+
+
+def _shared(definitions: Node, name: str, owners: Sequence[str]) -> None:
+    """Knobs of several owners are written out once."""
+    definitions[name] = {"allOf": definitions[owners[0]]["allOf"]}
+    for owner in owners:
+        definitions[owner]["allOf"] = [{"$ref": f"#/definitions/{name}"}]
+
+
+def _or_chain(use: Node) -> None:
+    """An entry says what it uses, or which attacks are chained."""
+    use["required"] = [name for name in use.get("required", ()) if name != "use"]
+    use["anyOf"] = [{"required": ["use"]}, {"required": ["chain"]}]
 
 
 def _searched(field: Node) -> Node:
