@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from tests.unit import test_reports as made
+from tests.unit import test_reports_subjects as subjects
 from tests.unit import test_timeline as timelines
+from threatspec.claims import decide
 from threatspec.records import Ledger
 from threatspec.reports import collect, render_html
 
@@ -405,3 +407,35 @@ def test_a_checker_of_accessibility_finds_nothing_serious(opened: Opened) -> Non
     serious = [v for v in found["violations"] if v["impact"] in {"serious", "critical"}]
     assert len(found["passes"]) > 20
     assert [(v["id"], v["nodes"][0]["html"], len(v["nodes"])) for v in serious] == []
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One claim about three subjects, by category."""
+    folder = tmp_path_factory.mktemp("several")
+    seen = subjects.evidence(folder)
+    path = folder / "report.html"
+    path.write_text(render_html(seen, decide(seen)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_subjects_side_by_side_can_be_read(
+    browser: Browser, several: Path, scheme: Literal["light", "dark"], width: int
+) -> None:
+    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+    opened = Opened(page, several)
+    assert page.evaluate(CONTRAST) == []
+    assert page.evaluate(OVERFLOW) <= 0
+    tables = page.locator("#subjects").get_by_role("region")
+    assert tables.count() == 2
+    for index in range(2):
+        table = tables.nth(index).get_by_role("table")
+        assert table.get_by_role("rowheader").all_inner_texts() == ["bare", "weak", "kept"]
+        heads = table.get_by_role("columnheader")
+        assert heads.count() == 3 + len(subjects.CATEGORIES)
+    page.get_by_role("link", name="kept", exact=True).first.click()
+    assert page.url.endswith("#claim-holds-kept")
+    assert opened.complaints == []
+    page.close()

@@ -92,6 +92,11 @@ _CAPABILITIES = {
 }
 _SCALES = ((1e18, "quintillion"), (1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"),
            (1e6, "million"))  # fmt: skip
+_AGGREGATIONS = {
+    "all": "; of several replies to a prompt all must be",
+    "mean": "; of several replies to a prompt the mean counts",
+}
+"""`any` needs no word where there is one reply; the scope of a claim says how many there are."""
 _SHORT = 0.05
 """Seconds that one decimal cannot show."""
 _STATES = {CellState.NOT_RUN: "not run", CellState.OVER_BUDGET: "over budget"}
@@ -252,7 +257,8 @@ def measure(planned: PlannedMeasure) -> str:
         asked = f"{planned.units} clusters of {asked}, a cluster being yes if {rule}"
     judge = str(planned.judge.get("use", "?"))
     says = f": {JUDGES.get(judge).says}" if judge in JUDGES else ""
-    return f"share of {asked}, whose reply is judged yes by the judge {judge}{settings}{says}"
+    rule = _AGGREGATIONS.get(planned.aggregation, "")
+    return f"share of {asked}, whose reply is judged yes by the judge {judge}{settings}{says}{rule}"
 
 
 def knob(value: Any) -> str:
