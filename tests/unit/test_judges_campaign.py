@@ -13,6 +13,7 @@ from tests.support.hosted_server import HostedServer, serving
 from tests.support.specs import write_benchmark
 from threatspec import api
 from threatspec.cli._labelling import _decisive
+from threatspec.errors import ThreatspecError
 from threatspec.measures import JUDGES, Item, benchmark, judgements, llm, rows_of
 from threatspec.records import Generation, Ledger, Outcome, TrialStatus
 from threatspec.runners import LocalProfile
@@ -59,19 +60,23 @@ def server(tmp_path: Path) -> Any:
         yield found
 
 
-def test_a_judge_that_is_down_leaves_trials_to_resume_and_no_rows(
+def test_a_judge_that_is_down_stops_the_campaign_which_goes_on_when_it_is_back(
     tmp_path: Path, server: HostedServer
 ) -> None:
     server.says = reader
     judge = {"use": "llm", "model": server.ref, "retries": 0}
     path, out = specification(tmp_path, judge), tmp_path / "run"
     server.trouble("POST /chat/completions", *[503] * 5000)
-    api.run(path, out=out, runner=LocalProfile(workers=1))
-    with Ledger.open(out) as ledger:
-        codes = {r.code for r in ledger.results().values() if r.status is TrialStatus.ERROR}
-        failed = {a["code"] for a in ledger.attempts() if a["code"]}
-    assert codes | failed == {"TS-ENDPOINT"}
+    with pytest.raises(ThreatspecError) as caught:
+        api.run(path, out=out, runner=LocalProfile(workers=1))
+    assert caught.value.code == "TS-ENDPOINT"
     assert outcomes(out) == {}
+    server._troubles.clear()
+    api.resume(out, runner=LocalProfile(workers=1))
+    found = outcomes(out)
+    assert {o for rows in found.values() for o in rows} <= {Outcome.YES, Outcome.NO}
+    with Ledger.open(out) as ledger:
+        assert {r.status for r in ledger.results().values()} == {TrialStatus.DONE}
 
 
 def test_answers_that_are_none_are_unscorable_rows(tmp_path: Path, server: HostedServer) -> None:
@@ -80,7 +85,8 @@ def test_answers_that_are_none_are_unscorable_rows(tmp_path: Path, server: Hoste
     out = tmp_path / "run"
     api.run(specification(tmp_path, judge), out=out, runner=LocalProfile(workers=1))
     found = outcomes(out)
-    assert found
+    with Ledger.open(out) as ledger:
+        assert found, [r.message for r in ledger.results().values()]
     assert {o for rows in found.values() for o in rows} == {Outcome.UNSCORABLE}
     with Ledger.open(out) as ledger:
         raw = {row.raw for trial in found for row in ledger.rows(trial)}

@@ -17,6 +17,7 @@ from threatspec.records import (
     Ledger,
     Marker,
     Trial,
+    TrialKind,
     TrialResult,
     TrialStatus,
 )
@@ -33,6 +34,8 @@ __all__ = ["Driver", "Reading"]
 
 _OURS = ("TS-DISK-FULL", "TS-RUNNER-RESOURCES")
 """What is wrong with the machine or the profile, and no result of a trial."""
+_OF_JUDGES = ("TS-ENDPOINT",)
+"""A judge whose server is down says nothing of the subject; the campaign goes on afterwards."""
 _TICK_S = 0.5
 _SHOWN_S = 0.2
 
@@ -181,7 +184,7 @@ class Driver:
         attempt, trial = self._ended(state), state.trial
         state.trial = None
         state.finished += 1
-        if result.code in _OURS:
+        if result.code in _OURS or (trial.kind is TrialKind.JUDGE and result.code in _OF_JUDGES):
             raise ThreatspecError(result.code, result.message)
         if trial.id in self.graph.results:  # another worker was faster
             self.ledger.record(result, attempt, final=False)
