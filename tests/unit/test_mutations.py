@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 
 from tests.support.hosted_server import serving
-from tests.support.specs import ABSENT, load, plan_of, problems_of
+from tests.support.specs import load, plan_of, problems_of, write_benchmark
+from threatspec import api
+from threatspec.attacks import ATTACKS as KINDS
 from threatspec.attacks.multi_turn import TurnsTamper
 from threatspec.attacks.mutation import CipherTamper, MutationConfig, RewriteTamper
 from threatspec.attacks.mutations import CIPHERS, STYLES
-from threatspec.measures import BENCHMARKS
+from threatspec.measures import benchmark
+from threatspec.records import Generation, Ledger, Outcome, Row, TrialKind
+from threatspec.schema import Capability, Serving
 from threatspec.subjects import Request, tampers_from_data, tampers_to_data
+from threatspec.subjects._endpoint import EndpointSubject
 
 ATTACKS = "adversaries.tuner.attacks"
 OWNS = "adversaries.tuner.owns"
@@ -185,22 +190,70 @@ def test_a_rewriter_behind_an_endpoint_is_planned_without_being_asked(tmp_path: 
     assert text.count(owns["rewriter"]) == 3
 
 
+def test_both_ask_nothing_but_prompts() -> None:
+    for kind in ("mutation", "multi-turn"):
+        assert KINDS.get(kind).needs == (frozenset({Capability.CHAT}),)
+
+
+def test_a_subject_of_one_turn_is_not_asked_the_last_one_alone(tmp_path: Path) -> None:
+    request = Request("a", "last", turns=("first",))
+    with serving(tmp_path) as server:
+        hosted = EndpointSubject.load(server.ref)
+        for subject in (hosted, server.subject):
+            [found] = subject.ask([request], [Serving()], micro_batch=1)
+            assert found.outcome is Outcome.MISSING
+            assert "several turns" in found.detail
+        lacking = Request("b", "x", lacking="gone")
+        [found] = hosted.ask([lacking], [Serving()], micro_batch=1)
+        assert (found.outcome, found.detail) == (Outcome.MISSING, "gone")
+        assert server.calls == []
+
+
 # campaigns
 
 
-def campaign(folder: Path, entry: Any, owns: dict[str, str]) -> Any:
-    from threatspec.campaign import compile_plan
-    from threatspec.runners import run_campaign
+def run(
+    folder: Path, entry: Any, owns: dict[str, str]
+) -> tuple[dict[str, Row], dict[str, Generation]]:
+    """Rows and replies of the attacked subject by item, of a run of few prompts.
 
-    changes = {ATTACKS: [entry], OWNS: owns, "measures.utility": ABSENT}
-    loaded = load(folder, changes)
-    return run_campaign, loaded, compile_plan(loaded)
+    Prompts are words that mean nothing to the specimen, and the right answer is that to a benign
+    prompt: only who rewrites them gets it.
+    """
+    known = benchmark("specimen/benign", Path()).items("test")[:3]
+    items = [{"id": str(i), "prompt": f"say {i}", "split": "test", "references": one.references}
+             for i, one in enumerate(known)]  # fmt: skip
+    write_benchmark(folder, items)
+    changes = {
+        ATTACKS: [entry], OWNS: owns, "measures": {
+            "asr": {"benchmark": "file:items.jsonl", "judge": "exact"}},
+        "subject": {"model": "specimen:undefended", "control": "specimen:undefended"},
+        "claims.0.expect": "INADMISSIBLE", "claims.0.holds": "asr <= 0.1",
+    }  # fmt: skip
+    outcome = api.run(load(folder, changes), out=folder / "out")
+    plan = outcome.evidence.plan
+    made = {one.id for one in plan.trials.values() if one.kind is TrialKind.ATTACK}
+    asked = {one.id for one in plan.trials.values() if made & {*one.needs}}
+    judged = [one.id for one in plan.trials.values() if asked & {*one.needs}]
+    with Ledger.open(outcome.folder) as ledger:
+        found = {row.item: row for one in judged for row in ledger.rows(one)}
+        return found, {g.item: g for one in asked for g in ledger.generations(one)}
 
 
-def test_all_styles_are_prompt_only() -> None:
-    from threatspec.attacks import ATTACKS as KINDS
-    from threatspec.schema import Capability
+@pytest.mark.campaign
+def test_a_campaign_with_rows_asks_them_and_misses_what_they_lack(tmp_path: Path) -> None:
+    known = benchmark("specimen/benign", Path()).items("test")[:2]
+    ref = rows(tmp_path, *({"id": str(i), "style": "slang", "prompt": one.prompt}
+                           for i, one in enumerate(known)))  # fmt: skip
+    found, said = run(tmp_path, {"use": "mutation", "style": "slang"}, {"rewriter": ref})
+    assert {item: row.outcome for item, row in found.items()} == {
+        "0": Outcome.YES, "1": Outcome.YES, "2": Outcome.MISSING,
+    }  # fmt: skip
+    assert said["2"].detail == "no row of slang for 2"
 
-    for kind in ("mutation", "multi-turn"):
-        assert KINDS.get(kind).needs == (frozenset({Capability.CHAT}),)
-    assert BENCHMARKS
+
+@pytest.mark.campaign
+def test_a_campaign_with_a_cipher_asks_in_it(tmp_path: Path) -> None:
+    found, said = run(tmp_path, {"use": "mutation", "style": "caesar", "frame": False}, {})
+    assert {row.outcome for row in found.values()} == {Outcome.NO}
+    assert all("vdb" in one.prompt for one in said.values())

@@ -16,7 +16,7 @@ from threatspec.records import Generation, Outcome
 from threatspec.schema import Serving
 from threatspec.subjects._api import Api, Endpoint, EndpointError, field, parse_endpoint
 from threatspec.subjects._card import Offer, SubjectCard
-from threatspec.subjects._request import Request
+from threatspec.subjects._request import Request, lacking_rows, one_turn_only
 from threatspec.subjects._tampers import Tamper, WeightTamper
 
 __all__ = ["EndpointSubject", "HostedTamper", "describe_endpoint"]
@@ -122,9 +122,11 @@ class EndpointSubject:
         query: Literal["generate", "logprob"] = "generate",
     ) -> list[Generation]:
         """As `ResidentSubject.ask`. Raises EndpointError."""
-        found: list[Generation] = []
+        requests = one_turn_only(requests)
+        found = lacking_rows(requests)
+        there = [request for request in requests if not request.lacking]
         for serving in servings:
-            found += self.generate(requests, serving, micro_batch=micro_batch)
+            found += self.generate(there, serving, micro_batch=micro_batch)
         return found
 
     def generate(

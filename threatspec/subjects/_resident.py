@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from threatspec.errors import ThreatspecError
-from threatspec.records import Generation, Outcome
+from threatspec.records import Generation
 from threatspec.schema import Serving
 from threatspec.subjects._card import SubjectCard
 from threatspec.subjects._load import load_model
 from threatspec.subjects._locate import describe
-from threatspec.subjects._request import Request
+from threatspec.subjects._request import Request, lacking_rows, one_turn_only
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -123,13 +123,9 @@ class ResidentSubject:
             seed: of what is drawn at random.
             query: `logprob` chooses among `Request.choices` by their log-probability.
         """
-        lacking = [r for r in requests if r.lacking]
+        requests = one_turn_only(requests)
+        found = lacking_rows(requests)
         there = [r for r in requests if not r.lacking]
-        found = [
-            Generation(item=r.item, prompt=r.prompt, attacker="", reply="",
-                       outcome=Outcome.MISSING, detail=r.lacking)
-            for r in lacking
-        ]  # fmt: skip
         for serving in servings:
             replies = self.generate(there, serving, micro_batch=micro_batch)
             label = serving.label if len(servings) > 1 else ""
