@@ -58,6 +58,8 @@ def attack_suites() -> Iterator[tuple[str, type]]:
         own = {"kind": kind, "knobs": knobs(attack.Config, card.config if card else {})}
         own["idle"] = IDLE.get(kind, frozenset())
         own["folder"] = Path(__file__).parents[1] / "support"
+        if kind == "multi-turn":
+            own["knobs"] |= {"rewriter": "rows:turns.jsonl"}
         yield f"TestAttack_{kind}", type(kind, (AttackConformance,), own)
 
 
