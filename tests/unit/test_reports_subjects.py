@@ -175,3 +175,20 @@ def test_a_scope_says_how_many_replies_a_prompt_has(
 ) -> None:
     seen = evidence_of(plan_of(tmp_path, changes), share)
     assert says in decide(seen).claims[0].scope
+
+
+def test_a_part_of_a_slice_is_marked(tmp_path: Path) -> None:
+    """Cells that are settled early have read few prompts of a slice."""
+    subjects = {name: {**BASE["subject"], "model": model} for name, model in MODELS.items()}
+    given = {"subject": ABSENT, "subjects": subjects, "measures.asr.by": ["category"]}
+    seen = evidence_of(plan_of(tmp_path, scoped(given)), share)
+    [one] = subject_maps(seen, decide(seen))
+    assert one.partly
+    [weak] = [line for line in one.lines if line.subject == "weak"]
+    for name, square in zip(one.columns, one.squares(weak, "attacked"), strict=True):
+        counted = weak.attacked[name]
+        assert counted is not None
+        assert counted.tally.units < counted.planned == (32 if name else 256)
+        assert square[0].endswith("°")
+    assert not any(one.partly for one in weak.untouched.values() if one)
+    assert "A ring (°)" in render_html(seen, decide(seen))

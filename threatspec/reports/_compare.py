@@ -22,7 +22,7 @@ from threatspec.records import PlannedClaim
 from threatspec.reports import _words as words
 from threatspec.reports._predicates import own_measure
 from threatspec.reports._slices import Counted, attacked_counts, untouched_counts
-from threatspec.reports._subjects import counted_data, short
+from threatspec.reports._subjects import counted_data
 from threatspec.reports._visible import one_line
 from threatspec.reports._worst import Run, worst
 from threatspec.schema import operands, parse_predicate
@@ -232,7 +232,7 @@ def _slice(found: tuple[Counted | None, Counted | None] | None) -> str:
     """`0 -> 12.5 % (4 of 32)`, untouched and attacked; `-` is what was not read."""
     if found is None:
         return "-"
-    before, after = (short(one) if one else "-" for one in found)
+    before, after = (words.percent(one.tally.rate) if one else "-" for one in found)
     return f"{before} -> {after} %{f' ({_counts(found[1])})' if found[1] else ''}"
 
 

@@ -110,7 +110,10 @@ def _subjects(report: Report) -> Iterator[str]:
     if not report.subjects:
         return
     yield "## Subjects side by side\n"
-    yield f"Percent before any attack → {WHICH['attacked']}; counts without bounds.\n"
+    yield (
+        f"Percent before any attack → {WHICH['attacked']}; counts without bounds. "
+        "\\*: not all could be judged. °: only a part was read, as the copy was settled early.\n"
+    )
     for found in report.subjects:
         by = f", by {markdown_text(found.key)}" if found.key else ""
         yield f"### {markdown_text(found.claim)}: {markdown_code(found.holds)}{by}\n"

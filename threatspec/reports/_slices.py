@@ -21,6 +21,13 @@ class Counted:
     """Name of the procedure, or `untouched`."""
     replicate: int
     tally: Tally
+    planned: int
+    """Units that there are; fewer are read of a cell that is settled early."""
+
+    @property
+    def partly(self) -> bool:
+        """Whether only a part was read."""
+        return self.tally.units < self.planned
 
 
 Counts = Callable[[str], Counted | None]
@@ -62,9 +69,10 @@ def attacked_counts(evidence: Evidence, planned: PlannedClaim, claim: ClaimVerdi
     ]
 
     def counted(name: str) -> Counted | None:
+        _, planned = evidence.plan.size(_reading(own, name))
         read = ((cell, tallies.get(_reading(own, name))) for cell, tallies in cells)
         found = [
-            Counted(cell.cell, cell.procedure, cell.replicate, tally)
+            Counted(cell.cell, cell.procedure, cell.replicate, tally, planned)
             for cell, tally in read
             if tally is not None and tally.units
         ]
@@ -83,7 +91,7 @@ def untouched_counts(evidence: Evidence, planned: PlannedClaim, holds: str) -> C
         tally = cell.tallies.get(_reading(own, part))
         if cell.state is not CellState.DONE or tally is None or not tally.units:
             return None
-        return Counted(name, UNTOUCHED, 0, tally)
+        return Counted(name, UNTOUCHED, 0, tally, evidence.plan.size(_reading(own, part))[1])
 
     return counted
 

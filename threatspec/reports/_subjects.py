@@ -31,8 +31,10 @@ __all__ = [
 Side = Literal["untouched", "attacked"]
 WHICH: dict[Side, str] = {
     "untouched": "before any attack",
-    "attacked": "in the run that speaks most against the claim",
+    "attacked": "in the run that speaks most against the claim there",
 }
+_WEIGHT: tuple[Side, ...] = ("attacked", "untouched")
+"""What subjects are ordered by; between equals the second decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,19 @@ class SubjectMap:
         return tuple(_square(line.of(side)[name]) for name in self.columns)
 
     @property
-    def partly(self) -> bool:
+    def unknown(self) -> bool:
         """Whether any number leaves something open: what could not be judged counts as no."""
-        found = (c for line in self.lines for side in WHICH for c in line.of(side).values())
-        return any(one is not None and one.tally.unknown for one in found)
+        return any(one.tally.unknown for one in self._counted)
+
+    @property
+    def partly(self) -> bool:
+        """Whether any number is of a part of its slice: its cell was settled early."""
+        return any(one.partly for one in self._counted)
+
+    @property
+    def _counted(self) -> Iterator[Counted]:
+        found = (one for line in self.lines for side in WHICH for one in line.of(side).values())
+        return (one for one in found if one)
 
 
 def subject_maps(evidence: Evidence, verdict: CampaignVerdict) -> tuple[SubjectMap, ...]:
@@ -91,10 +102,11 @@ def subject_maps(evidence: Evidence, verdict: CampaignVerdict) -> tuple[SubjectM
 
 
 def short(counted: Counted | None) -> str:
-    """A number for a narrow cell: percent, with a star if something of it is unknown."""
+    """Percent for a narrow cell; a star: something of it is unknown; a ring: a part was read."""
     if counted is None:
         return "–"
-    return f"{percent(counted.tally.rate)}{'*' if counted.tally.unknown else ''}"
+    unknown, partly = "*" if counted.tally.unknown else "", "°" if counted.partly else ""
+    return f"{percent(counted.tally.rate)}{unknown}{partly}"
 
 
 def _square(counted: Counted | None) -> tuple[str, int | None, str]:
@@ -134,7 +146,7 @@ def _maps(
         columns = ("", *(part for part in slices if key and part.startswith(f"{key}=")))
         lines = [_line(evidence, *one, columns) for one in found]
         at_most = limit(claim.holds).at_most
-        lines.sort(key=lambda line: _order(at_most, (line.attacked[""],)))
+        lines.sort(key=lambda line: [_order(at_most, (line.of(side)[""],)) for side in _WEIGHT])
         values = sorted(
             columns[1:],
             key=lambda part: _order(at_most, [line.attacked[part] for line in lines]),
@@ -183,4 +195,5 @@ def counted_data(counted: Counted | None) -> dict[str, object] | None:
     return {
         "cell": counted.cell, "procedure": counted.procedure, "replicate": counted.replicate,
         "yes": tally.yes, "unknown": tally.unknown, "units": tally.units,
+        "planned": counted.planned,
     }  # fmt: skip
