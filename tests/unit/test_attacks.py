@@ -45,6 +45,8 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "suffix": {"file": "words.txt", "sha256": "0" * 64},
 }
 """The knobs that have no default, where there are any."""
+WORDS = (Path(__file__).parents[1] / "support" / "suffix.txt").read_bytes()
+"""Of the file that the card of `suffix` names."""
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,7 @@ BY_ROWS = {"adapter-finetune", "full-finetune", "lora-finetune"} & set(KINDS)
 """Training whose knobs a provider may let its customers set."""
 READ = {"decoding-exploit", "gcg-suffix", "prefill", "random-suffix"}
 """What whoever runs the weights can do."""
-ASKED = {"none", "suffix"}
+ASKED = {"multi-turn", "mutation", "none", "suffix"}
 """What everybody can do who may ask."""
 SERVED = {"hosted-finetune", "serving-exploit"} | READ | ASKED
 WEIGHTS = set(KINDS) - BY_ROWS - SERVED
@@ -159,7 +161,9 @@ ADMITTED = {
 
 def admitted(folder: Path, access: str | list[str], kind: str) -> bool:
     data = {**TUNER["data"], "benign": {"n": 10, "from": "specimen/benign#attack_train"}}
-    adversary = {**TUNER, "access": access, "attacks": [kind], "data": data, "compute": {}}
+    (folder / "suffix.txt").write_bytes(WORDS)
+    adversary = {**TUNER, "access": access, "attacks": [kind], "data": data, "compute": {},
+                 "owns": {"rewriter": "endpoint:http://127.0.0.1:1/v1#writer"}}  # fmt: skip
     try:
         check_spec(load(folder, {"adversaries.tuner": adversary}))
     except SpecErrors as errors:

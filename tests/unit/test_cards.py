@@ -174,6 +174,8 @@ def test_every_bare_kind_can_be_searched(tmp_path: Path) -> None:
         "harmful": {"n": 10, "from": "specimen/restricted#attack_train"},
         "benign": {"n": 20, "from": "specimen/benign#attack_train"},
     }
+    words = ROOT / "tests" / "support" / "suffix.txt"
+    (tmp_path / words.name).write_bytes(words.read_bytes())
     kinds = [kind for kind, attack in ATTACKS if kind not in {"none", "prefill"}]
     changes = {"attacks": kinds, "data": rows, "compute": {"configurations": 4},
                "owns": {"rewriter": "endpoint:http://127.0.0.1:1/v1#writer"}}  # fmt: skip
