@@ -89,7 +89,8 @@ def json_schema(offers: Mapping[str, Offer], knobs: Mapping[str, Sequence[Knobs]
     definitions = found["definitions"]
     for owner, entries in knobs.items():
         _open(definitions[owner], definitions, entries, searched=owner in {"Link", "Use"})
-    _shared(definitions, "AttackKnobs", ("Link", "Use"))
+    if {"Link", "Use"} <= set(knobs):
+        _shared(definitions, "AttackKnobs", ("Link", "Use"))
     _or_chain(definitions["Use"])
     for field, offer in offers.items():
         owner, _, name = field.partition(".")
