@@ -113,7 +113,8 @@ def test_show_as_data(ran: Path, verb: Verb) -> None:
     with_prompt = ["show", attacked["id"], "--run", results, "--prompt", _prompt(results)]
     shown = json.loads(verb(*with_prompt, "--json").out)
     assert shown["judged"]["asr"]["outcome"] in {"yes", "no"}
-    assert shown["reply"]["reply"] in verb(*with_prompt).out
+    [reply] = shown["replies"]
+    assert reply["reply"] in verb(*with_prompt).out
 
 
 def test_compare_sets_folders_and_subjects_side_by_side(ran: Path, verb: Verb) -> None:
