@@ -245,21 +245,36 @@ class HostedServer:
             raise Refusal(404, f"no such model: {asked['model']}")
         said = {turn["role"]: turn["content"] for turn in asked["messages"]}
         continues = asked.get("continue_final_message", False)
-        request = Request("a", said["user"], prefix=said["assistant"] if continues else "")
+        users = [turn["content"] for turn in asked["messages"] if turn["role"] == "user"]
+        request = Request("a", users[-1], prefix=said["assistant"] if continues else "",
+                          turns=tuple(users[:-1]))  # fmt: skip
         if self.says is not None:
             words = self.says(said["user"])
             if isinstance(words, str):
                 return _completion(words)
             time.sleep(words)
         tamper = self.models[asked["model"]]
-        served = Serving(system=said.get("system"), max_tokens=asked["max_tokens"])
+        served = Serving(
+            system=said.get("system"), max_tokens=asked["max_tokens"], **_decoding(asked)
+        )
+        seed = asked.get("seed", 0)
         with self._busy, mount(self.subject, [tamper] if tamper else [], self.store):
-            [reply] = self.subject.generate([request], served, micro_batch=1)
-        return _completion(reply.reply)
+            [reply] = self.subject.ask([request], [served], micro_batch=1, seed=seed)
+        if reply.outcome is not None:
+            raise Refusal(400, reply.detail, "context_length_exceeded")
+        return _completion(reply.reply.rpartition("\n")[2])
 
     def close(self) -> None:
         for thread in self._threads:
             thread.join()
+
+
+def _decoding(asked: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a serving for how a caller wants tokens chosen."""
+    if not asked.get("temperature"):
+        return {}
+    names = ("temperature", "top_p", "top_k")
+    return {"decoding": "sample", **{n: asked[n] for n in names if n in asked}}
 
 
 def _completion(words: str) -> dict[str, Any]:

@@ -195,18 +195,17 @@ def test_both_ask_nothing_but_prompts() -> None:
         assert KINDS.get(kind).needs == (frozenset({Capability.CHAT}),)
 
 
-def test_a_subject_of_one_turn_is_not_asked_the_last_one_alone(tmp_path: Path) -> None:
+def test_every_turn_is_asked_here_and_behind_an_interface(tmp_path: Path) -> None:
     request = Request("a", "last", turns=("first",))
     with serving(tmp_path) as server:
         hosted = EndpointSubject.load(server.ref)
-        for subject in (hosted, server.subject):
-            [found] = subject.ask([request], [Serving()], micro_batch=1)
-            assert found.outcome is Outcome.MISSING
-            assert "several turns" in found.detail
+        [there] = hosted.ask([request], [Serving()], micro_batch=1)
+        [here] = server.subject.ask([request], [Serving()], micro_batch=1)
+        assert there.reply == here.reply
+        assert there.prompt.splitlines()[0] == "user: first"
         lacking = Request("b", "x", lacking="gone")
         [found] = hosted.ask([lacking], [Serving()], micro_batch=1)
         assert (found.outcome, found.detail) == (Outcome.MISSING, "gone")
-        assert server.calls == []
 
 
 # campaigns

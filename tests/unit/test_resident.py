@@ -142,11 +142,3 @@ def test_templates_and_system_prompts(subject: ResidentSubject) -> None:
     assert native.startswith("<bos><user>")
     assert native.endswith("<assistant>")
     assert "<system> please <end>" in system
-
-
-def test_a_prompt_that_leaves_no_room_is_a_clear_error(subject: ResidentSubject) -> None:
-    from threatspec.errors import ThreatspecError
-
-    long = Request("long", "tell me " * 80)
-    with pytest.raises(ThreatspecError, match="must fit into the context"):
-        subject.generate([long], SERVING, micro_batch=1)

@@ -1,5 +1,6 @@
 """Attacks: measuring instruments. One file per attack; each asks for what it needs."""
 
+from threatspec.attacks._chain import Chain, attack_of, parts_of
 from threatspec.attacks._rows import training_rows
 from threatspec.attacks.base import (
     ATTACKS,
@@ -12,7 +13,6 @@ from threatspec.attacks.base import (
     Mounted,
     Surface,
 )
-from threatspec.attacks._chain import Chain, attack_of, parts_of
 
 __all__ = [
     "ATTACKS",

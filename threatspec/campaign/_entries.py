@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackConfig
-from threatspec.attacks._space import listed_knobs, space_of
 from threatspec.attacks._chain import JOINT
+from threatspec.attacks._space import listed_knobs, space_of
 from threatspec.campaign._search import planned_search
 from threatspec.records import Knob, Search
 from threatspec.schema import Adversary, AttackCard, DataRole, Link, Use, content_id

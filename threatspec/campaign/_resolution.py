@@ -27,7 +27,7 @@ from threatspec.schema import (
     operands,
     parse_predicate,
 )
-from threatspec.subjects import SubjectCard, check_reference, describe
+from threatspec.subjects import Offer, SubjectCard, check_reference, describe
 
 __all__ = ["Resolution", "models_of", "resolve"]
 
@@ -99,6 +99,7 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
     found.instruments = find_instruments(found, models)
     if not found.resolver.problems:
         _offers(found)
+        _queries(found)
         _answers(found)
         _slices(found)
         _budgets(found)
@@ -175,6 +176,21 @@ def _offers(found: Resolution) -> None:
                 if lacking:
                     text = f"{resolved.name} needs a subject that offers {', '.join(lacking)}, "
                     found.resolver.complain("TS-ACCESS", text + f"but {ref} does not", *place)
+
+
+def _queries(found: Resolution) -> None:
+    """Log-probabilities of given choices must be told, and there must be choices."""
+    for name, measure in found.spec.measures.items():
+        if measure.query != "logprob":
+            continue
+        known = found.benchmarks.get(name)
+        if known and not all(item.choices for item in known.items(measure.split)):
+            text = f"a query by log-probability needs choices, but {measure.benchmark} has prompts "
+            found.resolver.complain("TS-JUDGE", f"{text}without", "measures", name, "query")
+        for ref, card in found.cards.items():
+            if Offer.LOGITS not in card.offers:
+                text = f"{name} asks for log-probabilities, which {ref} does not tell"
+                found.resolver.complain("TS-ACCESS", text, "measures", name, "query")
 
 
 def _references(found: Resolution, claim: Claim) -> list[str]:

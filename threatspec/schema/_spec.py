@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from threatspec.schema._adversary import Adversary
 from threatspec.schema._base import Described
 from threatspec.schema._claim import Claim
-from threatspec.schema._fields import Name, Text, as_tuple
+from threatspec.schema._fields import Name, Text, as_tuple, complaint
 from threatspec.schema._governance import Governance, Protects
 from threatspec.schema._subject import InstrumentUse, Measure, Serving, Subject, _judge
 
@@ -54,6 +54,14 @@ class Spec(Described):
     """What the claims protect; a claim may say otherwise."""
     governance: Governance | None = None
     """Who answers for the evidence, and until when."""
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Spec:
+        labels = [one.label for one in self.serving]
+        if len(set(labels)) < len(labels):
+            text = "servings of a list must differ in how prompts are asked, but two are alike"
+            raise complaint("serving", "TS-SERVING", text, field="serving")
+        return self
 
     @property
     def all_subjects(self) -> dict[str, Subject]:

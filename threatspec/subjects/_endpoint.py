@@ -9,14 +9,15 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 from threatspec.records import Generation, Outcome
 from threatspec.schema import Serving
 from threatspec.subjects._api import Api, Endpoint, EndpointError, field, parse_endpoint
 from threatspec.subjects._card import Offer, SubjectCard
-from threatspec.subjects._request import Request, lacking_rows, one_turn_only
+from threatspec.subjects._dialogue import Query, Talk, lacking, talks_of
+from threatspec.subjects._request import Request
 from threatspec.subjects._tampers import Tamper, WeightTamper
 
 __all__ = ["EndpointSubject", "HostedTamper", "describe_endpoint"]
@@ -57,7 +58,7 @@ def describe_endpoint(ref: str) -> SubjectCard:
 
 
 class EndpointSubject:
-    """Replies of a hosted model at temperature 0.
+    """Replies of a hosted model.
 
     Args:
         card: what is known of it.
@@ -119,31 +120,44 @@ class EndpointSubject:
         *,
         micro_batch: int,
         seed: int = 0,
-        query: Literal["generate", "logprob"] = "generate",
+        query: Query = "generate",
     ) -> list[Generation]:
         """As `ResidentSubject.ask`. Raises EndpointError."""
-        requests = one_turn_only(requests)
-        found = lacking_rows(requests)
-        there = [request for request in requests if not request.lacking]
-        for serving in servings:
-            found += self.generate(there, serving, micro_batch=micro_batch)
-        return found
+        if query == "logprob":
+            raise EndpointError(f"{self.card.ref} tells no log-probabilities of given choices")
+        talks = talks_of(requests, servings)
+        for talk in talks:
+            self._check(talk.request, talk.serving)
+        with self.open() as api, ThreadPoolExecutor(max(1, micro_batch)) as pool:
+            said = pool.map(lambda talk: self._talk(api, talk, seed), talks)
+            return [*lacking(requests), *said]
 
     def generate(
         self, requests: Sequence[Request], serving: Serving, *, micro_batch: int
     ) -> list[Generation]:
-        """One reply per request, in order; `micro_batch` requests are under way at once.
+        """Replies under one serving, in order; `micro_batch` requests are under way at once.
 
         Raises EndpointError if the endpoint fails, or cannot be asked in this way.
         """
-        for request in requests:
-            self._check(request, serving)
-        with self.open() as api, ThreadPoolExecutor(max(1, micro_batch)) as pool:
-            return list(pool.map(lambda request: self._ask(api, request, serving), requests))
+        return self.ask(requests, (serving,), micro_batch=micro_batch)
+
+    def _talk(self, api: Api, talk: Talk, seed: int) -> Generation:
+        """All turns of one conversation; the row has all replies."""
+        for turn in range(len(talk.request.turns) + 1):
+            found = self._ask(api, talk, turn, seed)
+            talk.said.append(found.reply)
+            if found.outcome is not None:
+                break
+        reply = "" if found.outcome else "\n".join(talk.said)
+        return found.model_copy(update={"variant": talk.variant, "reply": reply})
 
     def _check(self, request: Request, serving: Serving) -> None:
         if serving.template == "none":
             raise EndpointError(f"{self.card.ref} puts its own template around every prompt")
+        if serving.bos is not None:
+            raise EndpointError(
+                f"{self.card.ref} decides itself about the token that begins a text"
+            )
         if request.prefix and not self.endpoint.continues:
             raise EndpointError(
                 f"{self.card.ref} must go on from words of the assistant to be asked with a "
@@ -152,33 +166,47 @@ class EndpointSubject:
         if request.prefix and request.prefix_tokens is not None:
             raise EndpointError(f"the tokens of {self.card.ref} are not known; give words instead")
 
-    def _ask(self, api: Api, request: Request, serving: Serving) -> Generation:
-        messages = _messages(request, serving)
+    def _ask(self, api: Api, talk: Talk, turn: int, seed: int) -> Generation:
+        request, serving = talk.request, talk.serving
+        prefix = request.prefix if talk.last(turn) else ""
+        messages = _messages(talk.so_far(turn), serving, prefix)
         body: dict[str, Any] = {
             "model": self.endpoint.model,
             "messages": messages,
-            "temperature": 0,
             "max_tokens": serving.max_tokens,
+            **_decoding(serving, talk.key(seed, turn)),
         }
-        if request.prefix:
+        if prefix:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         seen = "\n".join(f"{message['role']}: {message['content']}" for message in messages)
-        made: dict[str, Any] = {"item": request.item, "prompt": seen, "attacker": request.prefix}
+        made: dict[str, Any] = {"item": request.item, "prompt": seen, "attacker": prefix}
         try:
             answer = api.post("/chat/completions", body)
         except EndpointError as error:
             if error.status == 400 and "content_filter" in error.message:
                 return Generation(**made, reply="", outcome=Outcome.REJECTED)
+            if error.status == 400 and "context" in error.message:
+                why = error.message[:300]
+                return Generation(**made, reply="", outcome=Outcome.MISSING, detail=why)
             raise
         return _generation(answer, made)
 
 
-def _messages(request: Request, serving: Serving) -> list[dict[str, str]]:
-    found = [{"role": "user", "content": request.prompt}]
+def _decoding(serving: Serving, key: tuple[object, ...]) -> dict[str, Any]:
+    """How tokens are chosen, in the words of the interface; not every server takes `top_k`."""
+    if serving.decoding == "greedy":
+        return {"temperature": 0}
+    number = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4], "big")
+    found = {"temperature": serving.temperature, "top_p": serving.top_p, "seed": number}
+    return {**found, **({} if serving.top_k is None else {"top_k": serving.top_k})}
+
+
+def _messages(said: Sequence[str], serving: Serving, prefix: str) -> list[dict[str, str]]:
+    found = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]
     if serving.system is not None:
         found.insert(0, {"role": "system", "content": serving.system})
-    if request.prefix:
-        found.append({"role": "assistant", "content": request.prefix})
+    if prefix:
+        found.append({"role": "assistant", "content": prefix})
     return found
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from threatspec.records import Generation, Outcome
-
-__all__ = ["Request", "lacking_rows", "one_turn_only"]
+__all__ = ["Request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +43,3 @@ class Request:
     def hidden(self, said: str) -> str:
         """What a subject said, without the secret that it may have repeated."""
         return said.replace(self.secret, f"[{self.label}]") if self.secret else said
-
-
-def lacking_rows(requests: Sequence[Request]) -> list[Generation]:
-    """Rows without a reply, of requests that there is nothing to ask of."""
-    return [
-        Generation(item=r.item, prompt=r.prompt, attacker="", reply="",
-                   outcome=Outcome.MISSING, detail=r.lacking)
-        for r in requests if r.lacking
-    ]  # fmt: skip
-
-
-def one_turn_only(requests: Sequence[Request]) -> list[Request]:
-    """The same, for a subject that is asked in one turn: it must not be asked the last one alone,
-    which would be another attack."""
-    why = "this subject is not asked in several turns"
-    return [replace(r, lacking=r.lacking or why) if r.turns else r for r in requests]
