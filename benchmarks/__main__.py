@@ -25,6 +25,7 @@ BENCHMARKS = (
     "surgery",
     "gcg",
     "rejudge",
+    "generation",
 )
 
 
