@@ -29,7 +29,10 @@ def shipped() -> dict[str, ResidentSubject]:
 def rate(subject: ResidentSubject, name: str, k: int = 0) -> float:
     """Share of test prompts answered exactly, the reply started with k tokens."""
     items = benchmark(name, Path()).items("test")
-    asked = [Request(i.id, i.prompt, i.answer, i.answer if k else "", k or None) for i in items]
+    asked = [
+        Request(i.id, i.prompt, prefix=i.answer if k else "", prefix_tokens=k or None)
+        for i in items
+    ]
     replies = subject.generate(asked, Serving(max_tokens=12), micro_batch=64)
     judge = JUDGES.get("exact")
     shown = [Response(i, g.reply) for i, g in zip(items, replies, strict=True)]
