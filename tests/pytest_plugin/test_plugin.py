@@ -35,7 +35,9 @@ adversaries:
   prefiller: {{goal: test, access: completion-api, attacks: [{{use: prefill, k: 1}}]}}
 claims:
 """
-SCOPE = ", scope: {templates: [native], safeguard: checkpoint, utility: [utility]}"
+SCOPE = (
+    ", scope: {families: [prefill], templates: [native], safeguard: checkpoint, utility: [utility]}"
+)
 """What is run and nothing else, so that no rule of admissibility is broken."""
 WAIVED = (
     ", scope: {safeguard: checkpoint, utility: [utility]}, waivers: [{rule: TS-R4, owner: the lab, "

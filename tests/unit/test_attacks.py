@@ -441,9 +441,10 @@ def test_prefill_leaves_the_rest_of_the_request_and_the_reply_alone() -> None:
     assert PrefillTamper(k=2).decode("reply") == "reply"
 
 
-def test_prefill_without_a_complying_answer_is_an_error_that_names_the_item() -> None:
-    with pytest.raises(ValueError, match="item nowhere/3 has none"):
-        PrefillTamper(k=2).encode(Request(item="nowhere/3", prompt="p"))
+def test_prefill_without_a_complying_answer_is_a_row_that_counts_against_the_claim() -> None:
+    found = PrefillTamper(k=2).encode(Request(item="nowhere/3", prompt="p"))
+    assert found.lacking
+    assert not found.prefix
 
 
 # rows

@@ -40,7 +40,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
          1e-4, 2e-4),
         ({"measures.asr.cluster": "all"}, "measures.asr.cluster", "any", "all"),
         ({"subject.control": NOT_THERE}, "subjects.subject.control", "specimen:shallow", None),
-        ({"serving.max_tokens": 9}, "serving.max_tokens", 12, 9),
+        ({"serving.max_tokens": 9}, "serving.0.max_tokens", 12, 9),
     ],
 )  # fmt: skip
 def test_what_was_changed_is_named(

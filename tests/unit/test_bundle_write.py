@@ -68,10 +68,10 @@ def test_lines_are_as_documented(bundle: Path) -> None:
         ],
         "events.jsonl": ["at", "kind", "detail"],
         "marks.jsonl": ["trial", "marks"],
-        "replies.jsonl": ["trial", "items", "seen", "attacker", "replies", "outcomes"],
+        "replies.jsonl": ["trial", "items", "asked", "seen", "attacker", "replies", "outcomes"],
         "results.jsonl": [
-            "trial", "status", "spend", "phases", "realised", "edits", "config", "proposal",
-            "tried", "scores", "replies", "code", "message",
+            "trial", "status", "spend", "phases", "realised", "edits", "optimised", "curves",
+            "config", "proposal", "tried", "scores", "replies", "code", "message",
         ],
     }  # fmt: skip
     assert set(first["marks.jsonl"]["marks"]) <= set("yn")
@@ -107,7 +107,8 @@ def test_replies_are_hashes_unless_they_are_asked_for(
     assert not any(b"sorry" in data for data in members(bundle).values())
     worded = bundled(tmp_path, run, created=NOON, with_generations=True)
     first = json.loads(members(worded)["generations.jsonl"].splitlines()[0])
-    assert list(first) == ["trial", "item", "prompt", "attacker", "reply"]
+    said = ["trial", "item", "prompt", "attacker", "reply", "variant", "lacking"]
+    assert list(first) == said
     without = {n: d for n, d in members(worded).items() if n != "generations.jsonl"}
     del without["manifest.json"]
     assert without == {n: d for n, d in members(bundle).items() if n != "manifest.json"}

@@ -74,7 +74,7 @@ def other_suites() -> Iterator[tuple[str, type]]:
         yield f"TestBenchmark_{name}", type(name, (BenchmarkConformance,), {"name": name})
     for path in sorted(shipped("claims").rglob("*.jsonl")):
         own = {"name": f"file:{path.name}", "folder": path.parent}
-        if path.stem.endswith("-rows"):
+        if path.stem.endswith(("-rows", "-alignment")):
             own["splits"] = ("attack_train",)
         yield f"TestBenchmark_{path.stem}", type(path.stem, (BenchmarkConformance,), own)
 

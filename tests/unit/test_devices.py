@@ -15,7 +15,7 @@ from threatspec.measures import benchmark
 from threatspec.records import ArtefactStore, Execution, Stream, Trial, TrialKind, TrialStatus
 from threatspec.runners._executor import Executor
 from threatspec.schema import Serving
-from threatspec.subjects import Request
+from threatspec.subjects import Request, _prefill
 from threatspec.subjects._load import _require_whole
 from threatspec.subjects._mount import mount, swapped
 from threatspec.subjects._resident import ResidentSubject, input_device
@@ -177,14 +177,15 @@ def test_prompts_go_to_the_device_of_the_embeddings(
     subject = ResidentSubject.load(tiny)
     seen: list[str] = []
 
-    def generate(input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> torch.Tensor:
-        seen.extend((input_ids.device.type, attention_mask.device.type))
-        return torch.zeros(input_ids.shape[0], input_ids.shape[1] + 1, dtype=torch.long)
+    def forward(input_ids: torch.Tensor, **_: Any) -> None:
+        seen.append(input_ids.device.type)
+        raise StopAsyncIteration
 
     model: Any = subject.model.to("meta")
-    monkeypatch.setattr(model, "generate", generate)
-    subject.generate(REQUESTS[:1], Serving(max_tokens=1), micro_batch=1)
-    assert seen == ["meta", "meta"]
+    monkeypatch.setattr(model, "forward", forward)
+    with pytest.raises(StopAsyncIteration):
+        _prefill.read_prompts(model, [(1, 2)], 0, subject.device)
+    assert seen == ["meta"]
 
 
 def test_mounted_tensors_go_to_the_device_of_what_they_replace(tiny: str) -> None:

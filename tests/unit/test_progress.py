@@ -136,7 +136,7 @@ def test_the_file_of_a_run_that_has_begun(run: Run, tmp_path: Path) -> None:
         "plan": "plan-0123456789abcdef",
         "total": len(run.plan.trials),
         "finished": 3,
-        "spend": {"steps": 30, "tokens": 6600, "flops": 1e9, "seconds": 12.0},
+        "spend": {"steps": 30, "tokens": 6600, "flops": 1e9, "queries": 0, "seconds": 12.0},
         "busy_s": 13.5,
         "running": [
             {

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Literal
 from threatspec.errors import ThreatspecError
 from threatspec.records import Generation, Outcome
 from threatspec.schema import Serving
-from threatspec.subjects._choices import log_probabilities
-from threatspec.subjects._generate import Wanted, write
 from threatspec.subjects._render import ids_of, text_of
 from threatspec.subjects._request import Request
 
@@ -166,6 +164,8 @@ def _check_room(
 def _write(
     subject: ResidentSubject, talks: Sequence[Talk], turn: int, at_once: int, seed: int
 ) -> None:
+    from threatspec.subjects._generate import Wanted, write
+
     wanted = [Wanted(talk.ids, talk.serving, talk.key(seed, turn)) for talk in talks]
     found = write(
         subject.model, wanted, end=subject.end, pad=subject.pad, device=subject.device,
@@ -201,6 +201,8 @@ def _score(
     choices: dict[int, list[tuple[int, ...]]],
     at_once: int,
 ) -> None:
+    from threatspec.subjects._choices import log_probabilities
+
     pairs = [(talk.ids, tokens) for talk in talks for tokens in choices[id(talk)]]
     scores = iter(
         log_probabilities(
