@@ -37,7 +37,8 @@ __all__ = ["Chain", "ChainConfig", "Link", "attack_of", "parts_of"]
 
 _ORDER = tuple(Surface)
 _KNOB = re.compile(r"(\d+)\.(\w+)")
-_EITHER = {"steps": "epochs", "epochs": "steps", "k": "words", "words": "k"}
+EITHER = {"steps": "epochs", "epochs": "steps", "k": "words", "words": "k"}
+"""Knobs of which one stands in place of the other."""
 JOINT = "+"
 
 
@@ -88,7 +89,7 @@ class ChainConfig(AttackConfig):
         links = [_plain(link) for link in value.get("links", ())]
         for name, match in found.items():
             own, knob = links[int(match[1])]["config"], match[2]
-            own.pop(_EITHER.get(knob, ""), None)
+            own.pop(EITHER.get(knob, ""), None)
             own[knob] = value[name]
         rest = {name: own for name, own in value.items() if name not in {*found, "links"}}
         return {"links": tuple(links), **rest}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from threatspec.attacks import ATTACKS, Attack, AttackConfig
-from threatspec.attacks._chain import JOINT
+from threatspec.attacks._chain import EITHER, JOINT
 from threatspec.attacks._space import listed_knobs, space_of
 from threatspec.campaign._search import planned_search
 from threatspec.records import Knob, Search
@@ -75,14 +75,10 @@ def _linked(link: Link, card: AttackCard | None) -> dict[str, Any]:
 def knobs_of(use: Use | Link, card: AttackCard | None) -> dict[str, Any]:
     """The card's knobs and the entry's; an entry that says one of two ways drops the other."""
     preset = dict(card.config) if card else {}
-    for name, other in _EITHER.items():
+    for name, other in EITHER.items():
         if name in use.knobs:
             preset.pop(other, None)
     return {**preset, **use.knobs}
-
-
-_EITHER = {"steps": "epochs", "epochs": "steps", "k": "words", "words": "k"}
-"""Knobs of which one stands in place of the other."""
 
 
 def each_config(
@@ -102,7 +98,7 @@ def each_config(
 def with_knobs(attack: Attack, config: AttackConfig, knobs: Mapping[str, Any]) -> AttackConfig:
     """The configuration with other values; one of two ways of saying a thing drops the other."""
     plain = config.model_dump(mode="json")
-    dropped = {_EITHER[name] for name in knobs if name in _EITHER}
+    dropped = {EITHER[name] for name in knobs if name in EITHER}
     kept = {name: value for name, value in plain.items() if name not in dropped}
     return attack.Config.model_validate_json(json.dumps({**kept, **_whole(knobs)}))
 
