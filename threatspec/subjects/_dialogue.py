@@ -16,7 +16,7 @@ from threatspec.subjects._request import Request
 if TYPE_CHECKING:
     from threatspec.subjects._resident import ResidentSubject
 
-__all__ = ["Query", "Talk", "converse", "lacking", "talks_of", "variant"]
+__all__ = ["Query", "Talk", "converse", "lacking", "talks_of"]
 
 Query = Literal["generate", "logprob"]
 _BROKEN = "the model's logits are not finite numbers"
@@ -30,6 +30,8 @@ class Talk:
     serving: Serving
     sample: int
     variant: str
+    label: str
+    """Of the serving; made once for all conversations under it."""
     said: list[str] = field(default_factory=list)
     """What the subject said so far."""
     ids: tuple[int, ...] = ()
@@ -53,7 +55,7 @@ class Talk:
 
     def key(self, seed: int, turn: int) -> tuple[object, ...]:
         """What its drawn numbers depend on."""
-        return (seed, self.request.item, self.serving.label, self.sample, turn)
+        return (seed, self.request.item, self.label, self.sample, turn)
 
     def generation(self) -> Generation:
         """As records have it."""
@@ -69,9 +71,9 @@ class Talk:
         )  # fmt: skip
 
 
-def variant(serving: Serving, servings: int, sample: int) -> str:
+def _variant(label: str, serving: Serving, servings: int, sample: int) -> str:
     """Which of several servings and samples it is; samples are counted from 1."""
-    label = serving.label if servings > 1 else ""
+    label = label if servings > 1 else ""
     return f"{label} #{sample}".strip() if serving.samples > 1 else label
 
 
@@ -86,13 +88,17 @@ def lacking(requests: Sequence[Request]) -> list[Generation]:
 
 def talks_of(requests: Sequence[Request], servings: Sequence[Serving]) -> list[Talk]:
     """Conversations in the order of servings, then requests, then samples."""
-    return [
-        Talk(request, serving, sample, variant(serving, len(servings), sample))
-        for serving in servings
-        for request in requests
-        if not request.lacking
-        for sample in range(1, serving.samples + 1)
-    ]
+    found: list[Talk] = []
+    for serving, label in [(serving, serving.label) for serving in servings]:
+        samples = range(1, serving.samples + 1)
+        named = [(n, _variant(label, serving, len(servings), n)) for n in samples]
+        found += [
+            Talk(request, serving, sample, name, label)
+            for request in requests
+            if not request.lacking
+            for sample, name in named
+        ]
+    return found
 
 
 def converse(
