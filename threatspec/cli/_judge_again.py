@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 from pydantic import Field
@@ -93,13 +95,26 @@ def judged_again(ledger: Ledger, chosen: ChosenJudge, measure: str | None = None
     planned = ledger.plan.measures
     if measure is not None:
         require_known("TS-UNKNOWN-MEASURE", "measure", measure, list(planned))
-    reader = _Reader(ledger, chosen)
-    found = [reader.measure(name) for name in planned if measure in {None, name}]
+    with _uncollected():
+        reader = _Reader(ledger, chosen)
+        found = [reader.measure(name) for name in planned if measure in {None, name}]
     if not any(one.cells for one in found):
         text = f"{ledger.folder} must hold judged replies, but has none of these measures yet"
         raise ThreatspecError("TS-RECORDS", f"{text}; run it first", exit_code=ExitCode.USAGE)
     notes = tuple(chosen.notes)
     return Again(plan=ledger.plan.id, judge=chosen.name, notes=notes, measures=tuple(found))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without looks for cycles: there are none in replies, however many are read."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Reader:
