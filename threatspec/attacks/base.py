@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 from threatspec.records import Spend, Stream
 from threatspec.registry import Registry
-from threatspec.schema import Access, DataRole, Described, Owns, listed_values
+from threatspec.schema import Access, Capability, DataRole, Described, Owns, listed_values
 from threatspec.subjects import Offer, SubjectCard, Tamper
 from threatspec.training import (
     EditRequest,
@@ -34,6 +34,7 @@ __all__ = [
     "AttackContext",
     "DataCard",
     "Mounted",
+    "PromptAttack",
     "Surface",
 ]
 
@@ -173,6 +174,32 @@ class Attack(ABC):
         self, context: AttackContext, config: Any
     ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
         """Ask for what is needed; return the tampers, in the order of application."""
+
+
+class PromptAttack(Attack):
+    """An attack that asks its runner for nothing: what it leaves follows from its knobs."""
+
+    needs: ClassVar[tuple[Access, ...]] = (frozenset({Capability.CHAT}),)
+    surface = Surface.REQUEST
+
+    def cost(self, subject: SubjectCard, config: Any, data: DataCard | None) -> Spend:
+        """Nothing: asking the test prompts, and rewriting them for it, is not charged."""
+        return Spend()
+
+    @abstractmethod
+    def tamper(self, config: Any, reads: Mapping[str, str]) -> Tamper:
+        """What it leaves: other requests, or other servings.
+
+        Args:
+            reads: what `Attack.reads` said when the trial was planned.
+        """
+
+    def run(
+        self, context: AttackContext, config: Any
+    ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
+        """Ask for nothing; leave the tamper."""
+        return (self.tamper(config, context.reads),)
+        yield  # pragma: no cover - makes this a generator
 
 
 ATTACKS: Registry[Attack] = Registry(

@@ -7,81 +7,42 @@ judged. A prompt that cannot be taken apart is a missing row.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
-from threatspec.attacks._rewriter import (
-    MULTI_TURN,
-    Rewriter,
-    Rewritten,
-    Task,
-    digest_of,
-    rewriter_of,
-)
-from threatspec.attacks.base import (
-    ATTACKS,
-    Answer,
-    Ask,
-    Attack,
-    AttackConfig,
-    AttackContext,
-    DataCard,
-    Surface,
-)
-from threatspec.errors import ThreatspecError
-from threatspec.records import Spend
-from threatspec.schema import Capability, Count, Owns
-from threatspec.subjects import Request, RequestTamper, SubjectCard, Tamper
+from threatspec.attacks._rewriter import MULTI_TURN, Rewritten, Task, digest_of
+from threatspec.attacks.base import ATTACKS, PromptAttack
+from threatspec.attacks.mutations.rewriting import Rewriting, RewritingConfig
+from threatspec.schema import Count
+from threatspec.subjects import Request
 
 __all__ = ["MultiTurn", "MultiTurnConfig", "TurnsTamper"]
 
 _NUMBER = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):])\s+")
 
 
-class MultiTurnConfig(AttackConfig):
+class MultiTurnConfig(RewritingConfig):
     """Into how many turns."""
 
     turns: Annotated[Count, Field(ge=2, le=20)] = 4
     """Turns at most; two at least."""
-    rewriter: str | None = None
-    """Filled from what the adversary `owns`."""
-
-    def owning(self, owns: Owns) -> MultiTurnConfig:
-        """The same with the adversary's rewriter."""
-        return self.model_copy(update={"rewriter": owns.rewriter})
 
 
-class TurnsTamper(RequestTamper):
+class TurnsTamper(Rewriting):
     """Has prompts taken apart; turns that a request has already stay before them."""
 
     kind: ClassVar[str] = "turns"
 
     turns: int
-    rewriter: str
-    sha256: str = ""
-    """Of the rewriter's rows, or of what is known of a model."""
-    _rewriter: Rewriter | None = PrivateAttr(default=None)
-
-    def opened(self, load: Callable[[str], dict[str, Any]], folder: Path) -> TurnsTamper:
-        """The same with its rewriter. Raises ThreatspecError as `rewriter_of`."""
-        found = self.model_copy()
-        found._rewriter = rewriter_of(self.rewriter, folder, self.sha256)
-        return found
-
-    def encode(self, request: Request) -> Request:
-        """The request in turns, or with a `lacking`."""
-        return self.encode_all([request])[0]
 
     def encode_all(self, requests: Sequence[Request]) -> list[Request]:
         """All requests. Raises ValueError before it is opened, and what a rewriter raises."""
-        if self._rewriter is None:
-            raise ValueError("a rewriter must be opened before it is used")
         texts = [(r.item, r.prompt) for r in requests if not r.lacking]
-        new = iter(self._rewriter.rewrite(_task(self.turns), texts))
+        new = self._rewritten(_task(self.turns), texts)
         return [r if r.lacking else self._taken_apart(r, next(new)) for r in requests]
 
     def _taken_apart(self, request: Request, new: Rewritten) -> Request:
@@ -106,33 +67,21 @@ def _lines(text: str) -> tuple[str, ...]:
     return tuple(line for line in lines if line)
 
 
-class MultiTurn(Attack):
+class MultiTurn(PromptAttack):
     """Deterministic: no seed streams, one replicate."""
 
     kind = "multi-turn"
     says = "asks every prompt in several turns, each for a part of it"
-    needs = (frozenset({Capability.CHAT}),)
-    surface = Surface.REQUEST
     Config = MultiTurnConfig
 
     def reads(self, config: MultiTurnConfig, folder: Path) -> dict[str, str]:
         """Digest of the rewriter. Raises ThreatspecError TS-REWRITER if there is none."""
-        if config.rewriter is None:
-            text = "multi-turn needs a rewriter, but the adversary owns none; "
-            raise ThreatspecError("TS-REWRITER", f"{text}declare `owns: {{rewriter: ...}}`")
-        return {"rewriter": digest_of(config.rewriter, folder, MULTI_TURN)}
+        return {"rewriter": digest_of(config.owned(self.kind), folder, MULTI_TURN)}
 
-    def cost(self, subject: SubjectCard, config: MultiTurnConfig, data: DataCard | None) -> Spend:
-        """Nothing: asking the test prompts, and taking them apart for it, is not charged."""
-        return Spend()
-
-    def run(
-        self, context: AttackContext, config: MultiTurnConfig
-    ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
-        """Ask for nothing; leave requests in turns."""
-        sha256 = context.reads.get("rewriter", "")
-        return (TurnsTamper(turns=config.turns, rewriter=config.rewriter or "", sha256=sha256),)
-        yield  # pragma: no cover - makes this a generator
+    def tamper(self, config: MultiTurnConfig, reads: Mapping[str, str]) -> TurnsTamper:
+        """Requests in turns."""
+        sha256 = reads.get("rewriter", "")
+        return TurnsTamper(turns=config.turns, rewriter=config.rewriter or "", sha256=sha256)
 
 
 ATTACKS.register(MultiTurn.kind, MultiTurn())

@@ -10,7 +10,7 @@ Caesar and Atbash nobody sees it, so that the judge reads the decoded reply and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -18,21 +18,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from threatspec.attacks._rewriter import BACK, Rewriter, Task, digest_of, rewriter_of
-from threatspec.attacks.base import (
-    ATTACKS,
-    Answer,
-    Ask,
-    Attack,
-    AttackConfig,
-    AttackContext,
-    DataCard,
-    Surface,
-)
+from threatspec.attacks.base import ATTACKS, PromptAttack
 from threatspec.attacks.mutations import STYLES, cipher, framed
+from threatspec.attacks.mutations.rewriting import Rewriting, RewritingConfig
 from threatspec.errors import ThreatspecError
-from threatspec.records import Spend
-from threatspec.schema import Capability, Owns
-from threatspec.subjects import Request, RequestTamper, SubjectCard, Tamper
+from threatspec.subjects import Request, RequestTamper, Tamper
 
 __all__ = ["CipherTamper", "Mutation", "MutationConfig", "RewriteTamper"]
 
@@ -44,7 +34,7 @@ StyleName = Literal[
 ]  # fmt: skip
 
 
-class MutationConfig(AttackConfig):
+class MutationConfig(RewritingConfig):
     """One style; several styles are several entries of `attacks:`."""
 
     style: StyleName = "caesar"
@@ -58,18 +48,12 @@ class MutationConfig(AttackConfig):
     counts, as published scores have it, and others are unscorable where one sees it."""
     back: Annotated[str, Field(min_length=1)] | None = None
     """For translations by rows: a model that translates replies back into English."""
-    rewriter: str | None = None
-    """Filled from what the adversary `owns`."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.cipherchat_compat and self.style != "atbash":
             raise ValueError(f"cipherchat_compat is for atbash, but the style is {self.style}")
         return self
-
-    def owning(self, owns: Owns) -> Self:
-        """The same with the adversary's rewriter."""
-        return self.model_copy(update={"rewriter": owns.rewriter})
 
 
 class CipherTamper(RequestTamper):
@@ -101,37 +85,26 @@ class CipherTamper(RequestTamper):
         return plain if code.tells or plain == reply else f"{plain}\n\n{reply}"
 
 
-class RewriteTamper(RequestTamper):
+class RewriteTamper(Rewriting):
     """Has prompts rewritten in a style, and replies to translations translated back."""
 
     kind: ClassVar[str] = "rewrite"
 
     style: str
-    rewriter: str
-    sha256: str = ""
-    """Of the rewriter's rows, or of what is known of a model."""
     back: str = ""
     """What translates replies back; empty = nothing does."""
-    _rewriter: Rewriter | None = PrivateAttr(default=None)
     _back: Rewriter | None = PrivateAttr(default=None)
 
-    def opened(self, load: Callable[[str], dict[str, Any]], folder: Path) -> RewriteTamper:
-        """The same with its rewriter. Raises ThreatspecError as `rewriter_of`."""
-        found = self.model_copy()
-        found._rewriter = rewriter_of(self.rewriter, folder, self.sha256)
+    def opened(self, load: Callable[[str], dict[str, Any]], folder: Path) -> Self:
+        """The same with its rewriters. Raises ThreatspecError as `rewriter_of`."""
+        found = super().opened(load, folder)
         found._back = rewriter_of(self.back, folder) if self.back else None
         return found
 
-    def encode(self, request: Request) -> Request:
-        """The request, rewritten, or with a `lacking`."""
-        return self.encode_all([request])[0]
-
     def encode_all(self, requests: Sequence[Request]) -> list[Request]:
         """All requests. Raises ValueError before it is opened, and what a rewriter raises."""
-        if self._rewriter is None:
-            raise ValueError("a rewriter must be opened before it is used")
         texts = [(r.item, text) for r in requests if not r.lacking for text in (*r.turns, r.prompt)]
-        new = iter(self._rewriter.rewrite(_task(self.style), texts))
+        new = self._rewritten(_task(self.style), texts)
         return [
             r if r.lacking else _rewritten(r, [next(new) for _ in (*r.turns, r.prompt)])
             for r in requests
@@ -171,55 +144,42 @@ def _rewritten(request: Request, new: Sequence[Any]) -> Request:
     return replace(request, prompt=turns[-1], turns=turns[:-1])
 
 
-class Mutation(Attack):
+class Mutation(PromptAttack):
     """Deterministic: no seed streams, one replicate."""
 
     kind = "mutation"
     says = "puts every prompt in one of 20 styles: ciphers, translations, ways of asking"
-    needs = (frozenset({Capability.CHAT}),)
-    surface = Surface.REQUEST
     Config = MutationConfig
 
     def reads(self, config: MutationConfig, folder: Path) -> dict[str, str]:
         """Digests of rewriter and translator. Raises ThreatspecError TS-REWRITER if one lacks."""
         style = STYLES[config.style]
-        needed = style.how == "rewriter"
-        if needed and config.rewriter is None:
-            text = f"style {config.style} needs a rewriter, but the adversary owns none; "
-            raise ThreatspecError("TS-REWRITER", f"{text}declare `owns: {{rewriter: ...}}`")
         found = {}
-        if config.rewriter is not None:
-            wanted = config.style if needed else ""
-            found["rewriter"] = digest_of(config.rewriter, folder, wanted)
+        if style.how == "rewriter":
+            rewriter = config.owned(f"style {config.style}")
+            found["rewriter"] = digest_of(rewriter, folder, config.style)
+        elif config.rewriter is not None:
+            found["rewriter"] = digest_of(config.rewriter, folder)
         if style.group == "translation":
             found["back"] = digest_of(_back(config), folder)
         return found
 
-    def cost(self, subject: SubjectCard, config: MutationConfig, data: DataCard | None) -> Spend:
-        """Nothing: asking the test prompts, and having them rewritten for it, is not charged."""
-        return Spend()
-
-    def run(
-        self, context: AttackContext, config: MutationConfig
-    ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
-        """Ask for nothing; leave rewritten requests."""
-        return (_tamper(config, context.reads.get("rewriter", "")),)
-        yield  # pragma: no cover - makes this a generator
-
-
-def _tamper(config: MutationConfig, sha256: str) -> Tamper:
-    style = STYLES[config.style]
-    if style.how == "cipher":
-        return CipherTamper(
+    def tamper(self, config: MutationConfig, reads: Mapping[str, str]) -> Tamper:
+        """Requests in a cipher, or rewritten."""
+        style = STYLES[config.style]
+        if style.how == "cipher":
+            return CipherTamper(
+                style=config.style,
+                frame=config.frame,
+                compat=config.cipherchat_compat,
+                replies=config.replies,
+            )
+        return RewriteTamper(
             style=config.style,
-            frame=config.frame,
-            compat=config.cipherchat_compat,
-            replies=config.replies,
+            rewriter=config.rewriter or "",
+            sha256=reads.get("rewriter", ""),
+            back=_back(config) if style.group == "translation" else "",
         )
-    back = _back(config) if style.group == "translation" else ""
-    return RewriteTamper(
-        style=config.style, rewriter=config.rewriter or "", sha256=sha256, back=back
-    )
 
 
 def _back(config: MutationConfig) -> str:

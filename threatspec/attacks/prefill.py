@@ -8,25 +8,15 @@ refusals are its shortcut: a subject that only learned to begin like this is saf
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from threatspec.attacks.base import (
-    ATTACKS,
-    Answer,
-    Ask,
-    Attack,
-    AttackConfig,
-    AttackContext,
-    DataCard,
-    Surface,
-)
-from threatspec.records import Spend
+from threatspec.attacks.base import ATTACKS, AttackConfig, PromptAttack
 from threatspec.schema import Capability
-from threatspec.subjects import Request, RequestTamper, SubjectCard, Tamper
+from threatspec.subjects import Request, RequestTamper
 
 __all__ = ["Prefill", "PrefillConfig", "PrefillTamper"]
 
@@ -74,25 +64,17 @@ class PrefillTamper(RequestTamper):
         return replace(request, prefix=text, prefix_tokens=self.k)
 
 
-class Prefill(Attack):
+class Prefill(PromptAttack):
     """Deterministic: no seed streams, one replicate."""
 
     kind = "prefill"
     says = "starts the reply with words of the attacker's, such as the first k tokens of an answer"
     needs = (frozenset({Capability.PREFILL}), frozenset({Capability.WEIGHTS_READ}))
-    surface = Surface.REQUEST
     Config = PrefillConfig
 
-    def cost(self, subject: SubjectCard, config: PrefillConfig, data: DataCard | None) -> Spend:
-        """Nothing: asking the test prompts is not charged."""
-        return Spend()
-
-    def run(
-        self, context: AttackContext, config: PrefillConfig
-    ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
-        """Ask for nothing; leave rewritten requests."""
-        return (PrefillTamper(k=config.k, of=config.of, words=config.words or ""),)
-        yield  # pragma: no cover - makes this a generator
+    def tamper(self, config: PrefillConfig, reads: Mapping[str, str]) -> PrefillTamper:
+        """Requests with the start of their replies."""
+        return PrefillTamper(k=config.k, of=config.of, words=config.words or "")
 
 
 ATTACKS.register(Prefill.kind, Prefill())

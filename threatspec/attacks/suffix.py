@@ -6,26 +6,14 @@ that other words are another procedure.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from threatspec.attacks._suffix import SuffixTamper, file_text
-from threatspec.attacks.base import (
-    ATTACKS,
-    Answer,
-    Ask,
-    Attack,
-    AttackConfig,
-    AttackContext,
-    DataCard,
-    Surface,
-)
-from threatspec.records import Spend
-from threatspec.schema import Capability
-from threatspec.subjects import SubjectCard, Tamper
+from threatspec.attacks.base import ATTACKS, AttackConfig, PromptAttack
 
 __all__ = ["Suffix", "SuffixConfig"]
 
@@ -39,13 +27,11 @@ class SuffixConfig(AttackConfig):
     """Of the file's bytes: 64 hexadecimal digits."""
 
 
-class Suffix(Attack):
+class Suffix(PromptAttack):
     """Deterministic: no seed streams, one replicate."""
 
     kind = "suffix"
     says = "puts words from a file after every prompt"
-    needs = (frozenset({Capability.CHAT}),)
-    surface = Surface.REQUEST
     Config = SuffixConfig
 
     def reads(self, config: SuffixConfig, folder: Path) -> dict[str, str]:
@@ -53,17 +39,10 @@ class Suffix(Attack):
         file_text(folder / config.file, config.sha256)
         return {f"file:{config.file}": config.sha256}
 
-    def cost(self, subject: SubjectCard, config: SuffixConfig, data: DataCard | None) -> Spend:
-        """Nothing: asking the test prompts is not charged."""
-        return Spend()
-
-    def run(
-        self, context: AttackContext, config: SuffixConfig
-    ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
-        """Ask for nothing; leave rewritten requests."""
+    def tamper(self, config: SuffixConfig, reads: Mapping[str, str]) -> SuffixTamper:
+        """Requests with the words after their prompts."""
         label = f"suffix {config.sha256[:8]}"
-        return (SuffixTamper(file=config.file, sha256=config.sha256, label=label),)
-        yield  # pragma: no cover - makes this a generator
+        return SuffixTamper(file=config.file, sha256=config.sha256, label=label)
 
 
 ATTACKS.register(Suffix.kind, Suffix())
