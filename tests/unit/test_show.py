@@ -85,6 +85,27 @@ def test_every_reply_stands_with_how_it_was_asked(
     assert (data["judged"]["asr"]["asked"], data["judged"]["asr"]["hits"]) == (3, row.hits)
 
 
+def test_the_data_has_one_form(
+    made: MadeCampaign, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever changes it gives it another number."""
+    name = "cell-prefill-defended-0"
+    item = made.results[made.cells[name].measures["asr"][0]].rows[0].item
+    run = ["--run", str(made.write(tmp_path / "run")), "--json"]
+    whole = json.loads(shown(capsys, *run))
+    cell = json.loads(shown(capsys, name, *run))
+    prompt = json.loads(shown(capsys, name, *run, "--prompt", item))
+    assert {data["schema"] for data in (whole, cell, prompt)} == {"threatspec/show/v2"}
+    named = ["id", "procedure", "subject", "replicate"]
+    assert (list(whole), list(whole["cells"][0])) == (["schema", "cells"], named)
+    assert list(cell) == ["schema", "cell"]
+    assert list(cell["cell"]) == [*named, "seeds", "config", "attack", "measures"]
+    assert list(prompt) == ["schema", "cell", "replies", "judged"]
+    reply = ["item", "prompt", "attacker", "reply", "outcome", "detail", "variant", "scores"]
+    row = ["item", "cluster", "outcome", "detail", "raw", "asked", "hits"]
+    assert (list(prompt["replies"][0]), list(prompt["judged"]["asr"])) == (reply, row)
+
+
 def test_a_suffix_is_shown_by_its_label(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Ledger.open(run) as ledger:
         cell = attacked(ledger.plan, "suffix")

@@ -1,4 +1,4 @@
-"""What `threatspec show` shows, as data (`threatspec/show/v1`)."""
+"""What `threatspec show` shows, as data (`threatspec/show/v2`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Judged = tuple[str, tuple[Generation, ...], Row]
 
 def show_json(ledger: Ledger, cell: Cell | None, prompt: str | None) -> str:
     """All cells, one cell, or one prompt of it. ASCII only: control characters stay escapes."""
-    data: dict[str, Any] = {"schema": "threatspec/show/v1"}
+    data: dict[str, Any] = {"schema": "threatspec/show/v2"}
     if cell is None:
         data["cells"] = [_named(ledger, one) for one in ledger.plan.cells.values()]
     elif prompt is None:
