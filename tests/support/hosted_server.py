@@ -1,7 +1,7 @@
 """A small OpenAI-compatible server on this machine that really trains a specimen and answers.
 
-Files, fine-tuning jobs with events and checkpoints, models, chat completions. Trouble is ordered
-with :meth:`HostedServer.trouble`.
+Files, fine-tuning jobs with events and checkpoints, models, chat completions, completions of bare
+text and their echo with log-probabilities. Trouble is ordered with :meth:`HostedServer.trouble`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import torch
 
 from threatspec.errors import ThreatspecError
 from threatspec.records import ArtefactStore, Stream
@@ -83,6 +85,7 @@ class HostedServer:
         self.says: Callable[[str], str | float] | None = None
         """Answers of the chat by the user's last turn, instead of the specimen's; a number is so
         many seconds of silence before the specimen answers."""
+        self.tells_logprobs = True
         self.hurries = False
         """Whether it asks to be tried again at once."""
         self._troubles: dict[str, deque[tuple[int, str]]] = defaultdict(deque)
@@ -122,6 +125,7 @@ class HostedServer:
             "GET /models": self._models,
             "DELETE /models/ID": self._forget,
             "POST /chat/completions": self._chat,
+            "POST /completions": self._bare,
         }
         if self.offers_events:
             known["GET /fine_tuning/jobs/ID/events"] = self._events
@@ -263,6 +267,47 @@ class HostedServer:
         if reply.outcome is not None:
             raise Refusal(400, reply.detail, "context_length_exceeded")
         return _completion(reply.reply.rpartition("\n")[2])
+
+    def _bare(self, path: str, query: Any, body: bytes, kind: str) -> Any:
+        """Bare text goes on; with `echo` it is only told how probable it is."""
+        asked = json.loads(body)
+        if asked["model"] not in self.models:
+            raise Refusal(404, f"no such model: {asked['model']}")
+        self.bodies.append(asked)
+        tamper = self.models[asked["model"]]
+        with self._busy, mount(self.subject, [tamper] if tamper else [], self.store):
+            if asked.get("echo"):
+                return self._echo(asked)
+            served = Serving(template="none", max_tokens=asked["max_tokens"], **_decoding(asked))
+            request = Request("a", asked["prompt"])
+            [reply] = self.subject.ask(
+                [request], [served], micro_batch=1, seed=asked.get("seed", 0)
+            )
+        if reply.outcome is not None:
+            raise Refusal(400, reply.detail, "context_length_exceeded")
+        return {"choices": [{"index": 0, "text": f" {reply.reply}", "finish_reason": "stop"}]}
+
+    def _echo(self, asked: dict[str, Any]) -> Any:
+        """Tokens with the white space before each, as tokenizers of bytes have them."""
+        text, tokenizer = asked["prompt"], self.subject.tokenizer
+        if asked["max_tokens"] != 0:
+            raise Refusal(400, "echo must be asked for with max_tokens 0")
+        read = tokenizer(text, return_offsets_mapping=True)
+        ids = torch.tensor([read["input_ids"]])
+        if ids.shape[1] > self.subject.card.context:
+            raise Refusal(400, "the prompt does not fit into the context")
+        with torch.inference_mode():
+            chances = self.subject.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        own = chances.gather(-1, ids[0, 1:, None])[:, 0].tolist()
+        ends = [end for _, end in read["offset_mapping"]]
+        starts = [0, *ends[:-1]]
+        told = {
+            "tokens": [text[start:end] for start, end in zip(starts, ends, strict=True)],
+            "token_logprobs": [None, *own],
+            "text_offset": starts,
+        }
+        choice = {"index": 0, "text": text, "finish_reason": "length"}
+        return {"choices": [{**choice, "logprobs": told if self.tells_logprobs else None}]}
 
     def close(self) -> None:
         for thread in self._threads:

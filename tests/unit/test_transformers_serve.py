@@ -94,6 +94,15 @@ def test_what_the_server_does_not_take_is_an_error_with_its_words(served: Served
     assert caught.value.code == "TS-ENDPOINT"
 
 
+def test_it_tells_no_log_probabilities_which_is_an_error_with_a_remedy(served: Served) -> None:
+    request = Request("a", "how to gather", choices=("no", "sure"))
+    bare = EndpointSubject.load(served.ref("deep") + "?logprobs=yes", sleep=lambda _: None)
+    [found] = bare.ask([request], [Serving(template="none", max_tokens=4)], micro_batch=1)
+    assert found.reply
+    with pytest.raises(ThreatspecError, match=r"vllm serve.*query: generate"):
+        bare.ask([request], [Serving(template="none")], micro_batch=1, query="logprob")
+
+
 SERVED_ATTACKS: list[Any] = [
     {"use": "serving-exploit", "templates": [], "systems": [None, "be kind"]},
     {"use": "decoding-exploit", "temperatures": [1.0], "samples": 3},

@@ -188,7 +188,7 @@ def _queries(found: Resolution) -> None:
             text = f"a query by log-probability needs choices, but {measure.benchmark} has prompts "
             found.resolver.complain("TS-JUDGE", f"{text}without", "measures", name, "query")
         for ref, card in found.cards.items():
-            if Offer.LOGITS not in card.offers:
+            if Offer.CHOICES not in card.offers:
                 text = f"{name} asks for log-probabilities, which {ref} does not tell"
                 found.resolver.complain("TS-ACCESS", text, "measures", name, "query")
 

@@ -55,12 +55,15 @@ class Endpoint:
     """Environment variable that holds the key; empty = `OPENAI_API_KEY`, if there is one."""
     continues: bool = False
     """Whether a conversation that ends with words of the assistant is continued from there."""
+    logprobs: bool = False
+    """Whether bare text is taken too (`/completions`), and told with log-probabilities (`echo`)."""
 
 
 def parse_endpoint(ref: str) -> Endpoint:
     """The endpoint that a subject's reference means.
 
-    `endpoint:URL#MODEL`, then perhaps `?key=VARIABLE`, `&continues=yes` or both.
+    `endpoint:URL#MODEL`, then perhaps `?` and any of `key=VARIABLE`, `continues=yes` and
+    `logprobs=yes`, with `&` between them.
 
     Raises ThreatspecError TS-MODEL-MISSING for a reference of another form.
     """
@@ -72,9 +75,9 @@ def parse_endpoint(ref: str) -> Endpoint:
     if parts.username or parts.password or parts.query:
         text = "an endpoint's address is written to records and must hold no key"
         raise _malformed(f"{text}; name an environment variable instead: {_FORM}")
-    unknown = sorted(set(given) - {"key", "continues"})
+    unknown = sorted(set(given) - {"key", "continues", "logprobs"})
     if unknown:
-        text = f"options of an endpoint are key and continues, but got {unknown[0]!r}"
+        text = f"options of an endpoint are key, continues and logprobs, but got {unknown[0]!r}"
         raise _malformed(text)
     if "key" in given and not _VARIABLE.fullmatch(given["key"][0]):
         text = f"`key` must name an environment variable with KEY or TOKEN in it, in {ref!r}"
@@ -84,6 +87,7 @@ def parse_endpoint(ref: str) -> Endpoint:
         model=model,
         key=given.get("key", [""])[0],
         continues=given.get("continues", ["no"])[0] == "yes",
+        logprobs=given.get("logprobs", ["no"])[0] == "yes",
     )
 
 

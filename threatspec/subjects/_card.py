@@ -15,6 +15,8 @@ class Offer(StrEnum):
     TEXT = "text"
     IMAGE = "image"
     LOGITS = "logits"
+    CHOICES = "choices"
+    """It tells how probable given words are."""
     GRADIENTS = "gradients"
     TRAINING = "training"
     """Somebody trains it on rows."""

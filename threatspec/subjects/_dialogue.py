@@ -16,7 +16,7 @@ from threatspec.subjects._request import Request
 if TYPE_CHECKING:
     from threatspec.subjects._resident import ResidentSubject
 
-__all__ = ["Query", "Talk", "converse", "lacking", "talks_of"]
+__all__ = ["Query", "Talk", "converse", "lacking", "require_choices", "talks_of"]
 
 Query = Literal["generate", "logprob"]
 _BROKEN = "the model's logits are not finite numbers"
@@ -110,7 +110,7 @@ def converse(
     without choices.
     """
     if query == "logprob":
-        _require_choices(talks)
+        require_choices(talks)
     turns = max((len(talk.request.turns) for talk in talks), default=-1)
     for turn in range(turns + 1):
         due = [talk for talk in talks if talk.due(turn)]
@@ -124,7 +124,8 @@ def converse(
         _write(subject, [talk for talk in written if not talk.fault], turn, at_once, seed)
 
 
-def _require_choices(talks: Sequence[Talk]) -> None:
+def require_choices(talks: Sequence[Talk]) -> None:
+    """Raises ThreatspecError TS-JUDGE for a query by log-probability without choices."""
     without = next((talk.request for talk in talks if not talk.request.choices), None)
     if without is not None:
         raise ThreatspecError(
