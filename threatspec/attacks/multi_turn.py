@@ -15,9 +15,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from threatspec.attacks._rewriter import MULTI_TURN, Rewritten, Task, digest_of
-from threatspec.attacks.base import ATTACKS, PromptAttack
-from threatspec.attacks.mutations.rewriting import Rewriting, RewritingConfig
-from threatspec.schema import Count
+from threatspec.attacks.base import ATTACKS, AttackConfig, PromptAttack
+from threatspec.attacks.mutations.rewriting import Rewriting, owned
+from threatspec.schema import Count, Owns
 from threatspec.subjects import Request
 
 __all__ = ["MultiTurn", "MultiTurnConfig", "TurnsTamper"]
@@ -25,11 +25,17 @@ __all__ = ["MultiTurn", "MultiTurnConfig", "TurnsTamper"]
 _NUMBER = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):])\s+")
 
 
-class MultiTurnConfig(RewritingConfig):
+class MultiTurnConfig(AttackConfig):
     """Into how many turns."""
 
     turns: Annotated[Count, Field(ge=2, le=20)] = 4
     """Turns at most; two at least."""
+    rewriter: str | None = None
+    """Filled from what the adversary `owns`."""
+
+    def owning(self, owns: Owns) -> MultiTurnConfig:
+        """The same with the adversary's rewriter."""
+        return self.model_copy(update={"rewriter": owns.rewriter})
 
 
 class TurnsTamper(Rewriting):
@@ -76,7 +82,7 @@ class MultiTurn(PromptAttack):
 
     def reads(self, config: MultiTurnConfig, folder: Path) -> dict[str, str]:
         """Digest of the rewriter. Raises ThreatspecError TS-REWRITER if there is none."""
-        return {"rewriter": digest_of(config.owned(self.kind), folder, MULTI_TURN)}
+        return {"rewriter": digest_of(owned(config.rewriter, self.kind), folder, MULTI_TURN)}
 
     def tamper(self, config: MultiTurnConfig, reads: Mapping[str, str]) -> TurnsTamper:
         """Requests in turns."""

@@ -18,10 +18,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from threatspec.attacks._rewriter import BACK, Rewriter, Task, digest_of, rewriter_of
-from threatspec.attacks.base import ATTACKS, PromptAttack
+from threatspec.attacks.base import ATTACKS, AttackConfig, PromptAttack
 from threatspec.attacks.mutations import STYLES, cipher, framed
-from threatspec.attacks.mutations.rewriting import Rewriting, RewritingConfig
+from threatspec.attacks.mutations.rewriting import Rewriting, owned
 from threatspec.errors import ThreatspecError
+from threatspec.schema import Owns
 from threatspec.subjects import Request, RequestTamper, Tamper
 
 __all__ = ["CipherTamper", "Mutation", "MutationConfig", "RewriteTamper"]
@@ -34,7 +35,7 @@ StyleName = Literal[
 ]  # fmt: skip
 
 
-class MutationConfig(RewritingConfig):
+class MutationConfig(AttackConfig):
     """One style; several styles are several entries of `attacks:`."""
 
     style: StyleName = "caesar"
@@ -48,12 +49,18 @@ class MutationConfig(RewritingConfig):
     counts, as published scores have it, and others are unscorable where one sees it."""
     back: Annotated[str, Field(min_length=1)] | None = None
     """For translations by rows: a model that translates replies back into English."""
+    rewriter: str | None = None
+    """Filled from what the adversary `owns`."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.cipherchat_compat and self.style != "atbash":
             raise ValueError(f"cipherchat_compat is for atbash, but the style is {self.style}")
         return self
+
+    def owning(self, owns: Owns) -> Self:
+        """The same with the adversary's rewriter."""
+        return self.model_copy(update={"rewriter": owns.rewriter})
 
 
 class CipherTamper(RequestTamper):
@@ -156,7 +163,7 @@ class Mutation(PromptAttack):
         style = STYLES[config.style]
         found = {}
         if style.how == "rewriter":
-            rewriter = config.owned(f"style {config.style}")
+            rewriter = owned(config.rewriter, f"style {config.style}")
             found["rewriter"] = digest_of(rewriter, folder, config.style)
         elif config.rewriter is not None:
             found["rewriter"] = digest_of(config.rewriter, folder)

@@ -13,30 +13,18 @@ from typing import Any, Self
 from pydantic import PrivateAttr
 
 from threatspec.attacks._rewriter import Rewriter, Rewritten, Task, rewriter_of
-from threatspec.attacks.base import AttackConfig
 from threatspec.errors import ThreatspecError
-from threatspec.schema import Owns
 from threatspec.subjects import Request, RequestTamper
 
-__all__ = ["Rewriting", "RewritingConfig"]
+__all__ = ["Rewriting", "owned"]
 
 
-class RewritingConfig(AttackConfig):
-    """Knobs of an attack that may need a rewriter."""
-
-    rewriter: str | None = None
-    """Filled from what the adversary `owns`."""
-
-    def owning(self, owns: Owns) -> Self:
-        """The same with the adversary's rewriter."""
-        return self.model_copy(update={"rewriter": owns.rewriter})
-
-    def owned(self, what: str) -> str:
-        """The rewriter, which `what` needs. Raises ThreatspecError TS-REWRITER without one."""
-        if self.rewriter is None:
-            text = f"{what} needs a rewriter, but the adversary owns none; "
-            raise ThreatspecError("TS-REWRITER", f"{text}declare `owns: {{rewriter: ...}}`")
-        return self.rewriter
+def owned(rewriter: str | None, what: str) -> str:
+    """The adversary's rewriter, which `what` needs. Raises ThreatspecError TS-REWRITER if none."""
+    if rewriter is None:
+        text = f"{what} needs a rewriter, but the adversary owns none; "
+        raise ThreatspecError("TS-REWRITER", f"{text}declare `owns: {{rewriter: ...}}`")
+    return rewriter
 
 
 class Rewriting(RequestTamper):
