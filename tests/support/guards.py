@@ -181,6 +181,7 @@ GUARDS: tuple[Guard, ...] = (
     # what is vacuous
     _guard("_vacuity._trivial", "true by arithmetic"),
     _guard("_vacuity._gates", "a useless subject", "a control that is broken untouched"),
+    _guard("_view.View.as_it_is", "a control that is broken untouched", by=ALWAYS),
     _guard("_vacuity._dead", "a named attack that breaks no control",
            "no selected attack breaks the control"),
     _edit("_vacuity._dead", "if dead and case.all_dropped:", "if False:",

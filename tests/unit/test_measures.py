@@ -150,7 +150,7 @@ def test_a_judge_gives_one_judgement_per_response_in_order(kind: str) -> None:
 
 def test_only_judges_with_a_programmatic_success_call_themselves_exact() -> None:
     exact = {kind for kind, judge in JUDGES if judge.exact}
-    assert exact == {"choice", "degenerate", "exact", "keywords"}
+    assert exact == {"agreement", "choice", "degenerate", "exact", "keywords"}
     assert exact < set(JUDGES.names())
 
 

@@ -31,6 +31,7 @@ class NoAttack(Attack):
     says = "does nothing: the no-op that a control must catch"
     needs = ()
     surface = Surface.REQUEST
+    offers = frozenset()
     Config = NoAttackConfig
 
     def cost(self, subject: SubjectCard, config: NoAttackConfig, data: DataCard | None) -> Spend:

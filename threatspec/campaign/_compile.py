@@ -17,7 +17,7 @@ from threatspec.campaign._search_trials import Aim, SearchBook
 from threatspec.campaign._seeds import replicate_seeds
 from threatspec.campaign._trials import TrialBook
 from threatspec.loading import LoadedSpec
-from threatspec.measures import JUDGES, Item
+from threatspec.measures import JUDGES, Item, judge_use
 from threatspec.records import (
     UNTOUCHED,
     Arm,
@@ -32,7 +32,7 @@ from threatspec.records import (
     Stream,
     Trial,
 )
-from threatspec.schema import Claim, Predicate, content_id, operands
+from threatspec.schema import Claim, Predicate, content_id, is_judge, operands
 
 __all__ = ["check_spec", "compile_plan"]
 
@@ -317,7 +317,7 @@ class _Compiler:
             models=self._models_of(one),
             untouched=untouched,
             attacked=attacked,
-            not_run=self.found.not_run(against),
+            not_run=self.found.not_run(against, self.spec.all_subjects[one.subject]),
         )
 
     def _digests(self) -> dict[str, str]:
@@ -328,7 +328,9 @@ class _Compiler:
             found |= {name: known.digest for name, known in one.benchmarks.items()}
         made = [procedure for listed in self.procedures.values() for _, procedure in listed]
         kinds = {one.instrument.kind for one in self.found.instruments.values()}
-        found |= code_digests(made, {m.judge.use for m in self.spec.measures.values()}, kinds)
+        judges = {m.judge.use for m in self.spec.measures.values()}
+        judges |= {judge_use(ref).use for ref in self.found.cards if is_judge(ref)}
+        found |= code_digests(made, judges, kinds)
         return dict(sorted(found.items()))
 
 

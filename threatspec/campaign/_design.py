@@ -115,7 +115,7 @@ def _design(found: Resolution, one: Expanded) -> Design:
         exact=_exact(found),
         overlaps=overlaps(found),
         described=_described(found),
-        not_run=found.not_run(claim.against),
+        not_run=found.not_run(claim.against, spec.all_subjects[one.subject]),
     )
 
 

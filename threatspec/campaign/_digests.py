@@ -14,9 +14,10 @@ from threatspec.attacks import ATTACKS, parts_of
 from threatspec.attacks.recipes import RECIPES
 from threatspec.errors import ThreatspecError
 from threatspec.instruments import INSTRUMENTS
-from threatspec.measures import JUDGES
+from threatspec.measures import JUDGES, judge_use
 from threatspec.records import Plan, Procedure
 from threatspec.registry import Origin, Registry
+from threatspec.schema import is_judge
 
 __all__ = [
     "PROGRAM",
@@ -127,6 +128,7 @@ def recipes_of(procedure: Procedure) -> list[str]:
 def check_code(plan: Plan) -> None:
     """Raises ThreatspecError TS-CODE-CHANGED if this program did not write `plan`."""
     judges = {measure.judge["use"] for measure in plan.measures.values()}
+    judges |= {judge_use(c.subject).use for c in plan.cells.values() if is_judge(c.subject)}
     instruments = {one.use for one in plan.instruments.values()}
     used = code_digests(plan.procedures.values(), judges, instruments)
     if any(plan.digests.get(k) != v for k, v in used.items()):

@@ -16,7 +16,7 @@ from threatspec.campaign._search import searched_cost
 from threatspec.campaign._sources import check_rows, data_card
 from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.loading import LoadedSpec
-from threatspec.measures import DEV_SPLIT, Benchmark
+from threatspec.measures import DEV_SPLIT, Benchmark, check_subject, describe_subject
 from threatspec.records import Arm, Overlap, Spend
 from threatspec.schema import (
     AdaptStep,
@@ -24,15 +24,16 @@ from threatspec.schema import (
     Claim,
     Spec,
     Subject,
+    is_judge,
     operands,
     parse_predicate,
 )
-from threatspec.subjects import Offer, SubjectCard, check_reference, describe
+from threatspec.subjects import Offer, SubjectCard
 
 __all__ = ["Resolution", "models_of", "resolve"]
 
 Place = tuple[str | int, ...]
-_KNOWN = ("specimen:", "endpoint:")
+_KNOWN = ("specimen:", "endpoint:", "judge:")
 """References of which everything is known without a model being there."""
 
 
@@ -65,8 +66,11 @@ class Resolution:
         known = self.spec.all_subjects
         return {name: known[name] for name in claim.subject or known}
 
-    def not_run(self, adversary: str) -> tuple[str, ...]:
-        """Kinds of attack that the adversary's access admits and that it does not make."""
+    def not_run(self, adversary: str, subject: Subject) -> tuple[str, ...]:
+        """Kinds of attack that the adversary's access admits and that it does not make; there are
+        none on a judge."""
+        if is_judge(subject.model):
+            return ()
         made = self.attacks[adversary]
         used = {part for resolved in made for part in parts_of(resolved.attack.kind)}
         allowed = self.resolver.allowed(self.spec.adversaries[adversary])
@@ -146,9 +150,10 @@ def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) ->
         built = recipe if arm is Arm.DEFENDED else None
         model = subject.model if built else ref
         try:
-            check_reference(model)
+            check_subject(model)
+            _like(subject, model, built)
             if must_exist or model.startswith(_KNOWN):
-                found.cards[ref] = describe(model, found.loaded.folder)
+                found.cards[ref] = describe_subject(model, found.loaded.folder)
             if built:
                 found.builds[ref] = built
                 _check_build(found, built, place)
@@ -158,6 +163,17 @@ def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) ->
         except ThreatspecError as error:
             key = "model" if arm is Arm.DEFENDED else arm.value
             found.resolver.complain(error.code, error.message, *place, key)
+
+
+def _like(subject: Subject, ref: str, built: Recipe | None) -> None:
+    """Judges are compared with judges, and models with models; only these are built."""
+    if is_judge(ref) is not is_judge(subject.model):
+        kind = "judge:NAME" if is_judge(subject.model) else "a model"
+        text = f"beside {subject.model} this must be {kind} too, but got {ref!r}"
+        raise ThreatspecError("TS-MODEL-MISSING", text)
+    if built and is_judge(ref):
+        text = f"{ref} is a judge, and nothing builds one; leave `build` out"
+        raise ThreatspecError("TS-ACCESS", text)
 
 
 def _check_build(found: Resolution, recipe: Recipe, place: Place) -> None:

@@ -29,12 +29,12 @@ def read_family(view: View, arm: Arm) -> tuple[CellReading, ...]:
 
 
 def read_gates(view: View) -> tuple[GateReading, ...]:
-    """What must be true of the untouched subject, and of the untouched control."""
+    """What must be true of the untouched subject, and of an untouched control that is attacked."""
     found = []
     provided = view.claim.predicate("provided")
     if provided is not None:
         found.append(_gate(view, "provided", provided, Arm.DEFENDED))
-    if view.has_control:
+    if view.has_control and not view.as_it_is:
         found.append(_gate(view, "control untouched", view.holds, Arm.CONTROL))
     return tuple(gate for gate in found if gate)
 

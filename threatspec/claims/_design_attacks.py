@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from threatspec.claims._design import SAFEGUARD_SPLIT, Design, DesignProcedure
 from threatspec.claims._text import listed, plural
-from threatspec.schema import Capability, canonical_json
+from threatspec.schema import Capability, canonical_json, is_judge
 
 __all__ = ["OF_ATTACKS"]
 
@@ -122,7 +122,7 @@ def _data_sets(design: Design) -> Iterator[str]:
 
 
 def _undefended(design: Design) -> Iterator[str]:
-    if design.subject.undefended is None:
+    if design.subject.undefended is None and not is_judge(design.subject.model):
         yield "no undefended model is declared, so what the safeguard adds is not known"
 
 

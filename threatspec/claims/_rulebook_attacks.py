@@ -157,7 +157,7 @@ OF_ATTACKS = (
         title="the undefended model gets the same attacks",
         says="The subject without its safeguard is declared and attacked alike, so that it can be "
         "told what the safeguard adds.",
-        applies="every claim",
+        applies="every claim about a model",
         remedy="Declare `undefended`: the same weights without the safeguard.",
         source=f"{DURABLE}: equal attacks on the model without the safeguard",
     ),

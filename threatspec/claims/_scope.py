@@ -16,7 +16,7 @@ from threatspec.claims._text import listed, plural, up
 from threatspec.claims._view import View
 from threatspec.claims._words import break_words, confidence_words, spend_words, unit_words
 from threatspec.records import Arm
-from threatspec.schema import Serving
+from threatspec.schema import Serving, is_judge
 
 __all__ = ["honest_claim", "scope", "serving_words", "witness"]
 
@@ -45,10 +45,17 @@ def scope(case: Case) -> str:
     against = f", against the control {control}" if control else ", without a control"
     return (
         f"{_attacks(case)} by the adversary `{view.claim.against}` on {subject}{against}; "
-        f"{_measures(case)}; {serving_words(view.evidence.plan.spec)}; "
+        f"{_measures(case)}; {_asked(case, subject)}; "
         f"{confidence_words(view)} confidence{_rules(view)}{limits(view.claim.scope)}"
         f"{waivers(view.claim, view.evidence.at)}."
     )
+
+
+def _asked(case: Case, subject: str) -> str:
+    """A judge is shown replies as people saw them; how models are asked says nothing of it."""
+    if is_judge(subject):
+        return "shown the labelled replies"
+    return serving_words(case.view.evidence.plan.spec)
 
 
 def _rules(view: View) -> str:

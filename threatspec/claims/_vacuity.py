@@ -14,6 +14,9 @@ from threatspec.claims._words import counted
 
 __all__ = ["Vacuity", "vacuities"]
 
+_REPAIR = "Repair the attack (steps, learning rate, rows) until it breaks the control."
+_ASK = "Ask about more rows, or about rows that a bad judge gets wrong."
+
 
 @dataclass(frozen=True, slots=True)
 class Vacuity:
@@ -65,8 +68,7 @@ def _dead(case: Case) -> Iterator[Vacuity]:
     dead = [control for control in case.controls if control.dead]
     for control in dead:
         if not control.dropped:
-            remedy = "Repair the attack (steps, learning rate, rows) until it breaks the control."
-            yield Vacuity(control.reading.says, remedy)
+            yield Vacuity(control.reading.says, _ASK if case.view.as_it_is else _REPAIR)
     if dead and case.all_dropped:
         names = listed(control.procedure.name for control in dead)
         says = f"none of the automatically selected attacks ({names}) breaks the control"

@@ -20,7 +20,7 @@ from threatspec.claims._counted import Counts
 from threatspec.claims._evidence import CellEvidence, CellState
 from threatspec.claims._models import Truth
 from threatspec.records import Arm, Procedure, Stream
-from threatspec.schema import Predicate, operands, parse_predicate
+from threatspec.schema import Predicate, is_judge, operands, parse_predicate
 from threatspec.statistics import replicate_alpha
 
 __all__ = ["View"]
@@ -58,6 +58,16 @@ class View(Counts):
     def has_control(self) -> bool:
         """Whether the subject declares a control."""
         return Arm.CONTROL in self.planned.untouched
+
+    @property
+    def as_it_is(self) -> bool:
+        """Whether the subject is a judge to which nothing is done.
+
+        Its control is one that is known to be bad: that it fails on the same rows shows that they
+        can tell. It would show nothing if it had to be good first.
+        """
+        alone = all(one.attack == "none" for one in self.procedures.values())
+        return alone and is_judge(self.planned.models[Arm.DEFENDED])
 
     @cached_property
     def procedures(self) -> dict[str, Procedure]:

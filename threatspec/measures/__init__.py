@@ -6,6 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from threatspec.measures._judge_subject import (
+    JudgeSubject,
+    check_subject,
+    describe_subject,
+    judge_use,
+)
 from threatspec.measures._replies import looks_of
 from threatspec.measures._rows import judgements, rows_of
 from threatspec.measures.base import (
@@ -29,10 +35,14 @@ __all__ = [
     "Item",
     "Judge",
     "JudgeConfig",
+    "JudgeSubject",
     "Judgement",
     "Response",
     "benchmark",
+    "check_subject",
+    "describe_subject",
     "judge_of",
+    "judge_use",
     "judgements",
     "looks_of",
     "rows_of",

@@ -43,7 +43,8 @@ class Item(Model):
     """Prompts of one cluster are one unit; a lone prompt is its own cluster."""
     category: str = ""
     slices: dict[str, str] = Field(default_factory=dict)
-    """Further slices the prompt belongs to, by key; `category` is one without being listed."""
+    """Further slices the prompt belongs to, by key; `category` and `label` are without being
+    listed."""
     answer: str = ""
     """A complying (or right) answer in full: what a demonstration shows."""
     references: tuple[str, ...] = ()
@@ -62,8 +63,8 @@ class Item(Model):
     @property
     def all_slices(self) -> dict[str, str]:
         """Value by key of every slice the prompt belongs to."""
-        own = {"category": self.category} if self.category else {}
-        return {**own, **self.slices}
+        own = {"category": self.category, "label": self.label}
+        return {**{key: value for key, value in own.items() if value}, **self.slices}
 
 
 class Benchmark(ABC):
@@ -181,6 +182,7 @@ JUDGES: Registry[Judge] = Registry(
     "judge",
     "TS-UNKNOWN-JUDGE",
     (
+        "threatspec.measures.agreement",
         "threatspec.measures.choice",
         "threatspec.measures.classifier",
         "threatspec.measures.degenerate",

@@ -95,7 +95,7 @@ class Asks:
 
     def _mount(self, ask: Mounted) -> None:
         """Weights stay changed until everything is answered; other tampers change none."""
-        if self.subject.card.ref.startswith("endpoint:"):
+        if self.subject.card.ref.startswith(("endpoint:", "judge:")):
             self.subject = self.subject.tampered(ask.tampers)
             return
         from threatspec.subjects._mount import mount

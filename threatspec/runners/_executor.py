@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from threatspec.attacks import Attack, AttackContext, DataCard, attack_of, training_rows
 from threatspec.errors import ThreatspecError
-from threatspec.measures import Item, benchmark, judge_of, judgements, looks_of, rows_of
+from threatspec.measures import (
+    Item,
+    JudgeSubject,
+    benchmark,
+    judge_of,
+    judgements,
+    looks_of,
+    rows_of,
+)
 from threatspec.measures.choice import choice_prompt
 from threatspec.records import (
     ArtefactStore,
@@ -32,7 +40,7 @@ from threatspec.records import (
 from threatspec.runners._asks import Asks
 from threatspec.runners._searching import Chosen, choose
 from threatspec.runners._stopwatch import Stopwatch
-from threatspec.schema import Serving
+from threatspec.schema import Serving, is_judge
 from threatspec.subjects import (
     Request,
     RequestTamper,
@@ -46,6 +54,9 @@ if TYPE_CHECKING:
     from threatspec.subjects._resident import ResidentSubject
 
 __all__ = ["Executor"]
+
+_WITHOUT_WEIGHTS = ("endpoint:", "judge:")
+"""References of subjects that are asked, and never loaded."""
 
 
 class Executor:
@@ -124,11 +135,13 @@ class Executor:
                 return self._instrument(trial, inputs)
 
     def subject(self, ref: str) -> Any:
-        """The subject `ref`: a resident one, loaded once, or one behind an endpoint."""
+        """The subject `ref`: a resident one, loaded once, one behind an endpoint, or a judge."""
         if ref.startswith("endpoint:"):
             from threatspec.subjects._endpoint import EndpointSubject
 
             return EndpointSubject.load(ref)
+        if is_judge(ref):
+            return JudgeSubject.load(ref, self.spec_folder)
         if ref not in self._subjects:
             while len(self._subjects) >= self._resident:
                 self._subjects.popitem(last=False)
@@ -220,7 +233,7 @@ class Executor:
     @contextmanager
     def _mounted(self, subject: Any, tampers: tuple[Tamper, ...]) -> Iterator[Any]:
         """The subject with what was done to it; weights are given back bit-equal."""
-        if subject.card.ref.startswith("endpoint:"):
+        if subject.card.ref.startswith(_WITHOUT_WEIGHTS):
             yield subject.tampered(tampers)
             return
         from threatspec.subjects._mount import mount
@@ -297,8 +310,11 @@ class Executor:
         plain = [Serving.model_validate(one, strict=False) for one in work["serving"]]
         with self._watch.phase("generate"):
             query = work.get("query", "generate")
-            prompts = [_request(item, query) for item in self._asked(trial)]
+            items = self._asked(trial)
+            prompts = [_request(item, query) for item in items]
             requests = encoded(tampers, prompts)
+        if is_judge(trial.subject):
+            subject = subject.about(items)
         with self._mounted(subject, tampers) as asked, self._watch.phase("generate"):
             replies = asked.ask(
                 requests,

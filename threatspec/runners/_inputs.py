@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from threatspec.errors import ThreatspecError
-from threatspec.measures import benchmark
+from threatspec.measures import benchmark, describe_subject
 from threatspec.records import ArtefactStore, Plan, Trial, TrialResult
-from threatspec.subjects import describe
 
 __all__ = ["check_inputs"]
 
@@ -31,7 +30,7 @@ def check_inputs(
     TS-RECORDS for tampered weights that are gone.
     """
     for ref in dict.fromkeys(ref for trial in trials for ref in _models(trial)):
-        _require(plan, ref, describe(ref, spec_folder).digest, "TS-MODEL-DIGEST")
+        _require(plan, ref, describe_subject(ref, spec_folder).digest, "TS-MODEL-DIGEST")
     for name in dict.fromkeys(name for trial in trials for name in _benchmarks(trial)):
         _require(plan, name, benchmark(name, spec_folder).digest, "TS-DATA")
     for need in dict.fromkeys(need for trial in trials for need in trial.needs if need in results):

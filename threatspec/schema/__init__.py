@@ -53,6 +53,7 @@ from threatspec.schema._subject import (
     Measure,
     Serving,
     Subject,
+    is_judge,
 )
 from threatspec.schema._units import Count, Flops, Share, parse_quantity
 from threatspec.schema._workspace import Workspace
@@ -122,6 +123,7 @@ __all__ = [
     "content_id",
     "each_value",
     "field_docs",
+    "is_judge",
     "json_schema",
     "listed_values",
     "operands",

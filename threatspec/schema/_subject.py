@@ -12,7 +12,22 @@ from threatspec.schema._build import BuildStep, check_build
 from threatspec.schema._fields import Name, Text, as_tuple, complaint
 from threatspec.schema._units import Count
 
-__all__ = ["Calibration", "InstrumentUse", "JudgeUse", "Measure", "Serving", "Subject"]
+__all__ = [
+    "Calibration",
+    "InstrumentUse",
+    "JudgeUse",
+    "Measure",
+    "Serving",
+    "Subject",
+    "is_judge",
+]
+
+JUDGE = "judge:"
+
+
+def is_judge(ref: str) -> bool:
+    """Whether the reference of a subject means a judge (`judge:NAME`), not a model."""
+    return ref.startswith(JUDGE)
 
 
 class Subject(Described):
@@ -22,7 +37,8 @@ class Subject(Described):
 
     model: Text
     """Where the weights are: `specimen:NAME`, `path:FOLDER`, `gguf:NAME` (fetched by `threatspec
-    models fetch NAME`), `hf:REPO@REVISION` or `endpoint:URL#MODEL`."""
+    models fetch NAME`), `hf:REPO@REVISION` or `endpoint:URL#MODEL`; or `judge:NAME`, a judge that
+    is asked about labelled replies."""
     undefended: Text | None = None
     """The same weights without the safeguard: the ceiling of attacks and the base of utility."""
     control: Text | None = None

@@ -28,7 +28,7 @@ def unknowable(matter: Matter) -> Iterator[Check]:
         "whether the weights behind a digest are what their name says, and whether they were the "
         "ones that answered",
     )
-    endpoints = sorted({ref for ref in _subjects(matter) if ref.startswith("endpoint:")})
+    endpoints = sorted({ref for ref in _subjects(matter) if "endpoint:" in ref})
     if endpoints:
         text = (
             f"{', '.join(endpoints)}: what answers there has no digest, and may be another by now"
