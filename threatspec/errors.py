@@ -83,6 +83,7 @@ CODES: dict[str, str] = {
     "TS-JUDGE": "a judge that cannot decide as it is set",
     "TS-MODEL-MISSING": "a model is not there",
     "TS-REWRITER": "a prompt cannot be rewritten with what the adversary owns",
+    "TS-SAFEGUARD": "a safeguard that cannot be fitted or applied as it is set",
     "TS-SEARCH": "a search that cannot be made within what it is given",
     "TS-SERVING": "settings of a serving that exclude one another",
     "TS-UNDECIDABLE": "no outcome of the plan could support or refute the claim",

@@ -1,7 +1,7 @@
 """Attacks: measuring instruments. One file per attack; each asks for what it needs."""
 
 from threatspec.attacks._chain import Chain, attack_of, parts_of
-from threatspec.attacks._rows import training_rows
+from threatspec.attacks._rows import SAFEGUARD_SPLITS, training_rows
 from threatspec.attacks.base import (
     ATTACKS,
     Answer,
@@ -16,6 +16,7 @@ from threatspec.attacks.base import (
 
 __all__ = [
     "ATTACKS",
+    "SAFEGUARD_SPLITS",
     "Answer",
     "Ask",
     "Attack",

@@ -13,6 +13,7 @@ from threatspec.campaign._instruments import plan_instruments
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolution import Resolution, models_of, resolve
 from threatspec.campaign._resolve import Resolved
+from threatspec.campaign._safeguards import in_place
 from threatspec.campaign._search_trials import Aim, SearchBook
 from threatspec.campaign._seeds import replicate_seeds
 from threatspec.campaign._trials import TrialBook
@@ -130,8 +131,7 @@ class _Compiler:
         return tuple(one for claim in self.spec.claims for one in self._expanded(claim))
 
     def _expanded(self, claim: Claim) -> Iterator[Expanded]:
-        names = [resolved.name for resolved, _ in self.procedures[claim.against]]
-        return expand(claim, list(self.found.subjects(claim)), names)
+        return expand(claim, self.found.met_by(claim))
 
     def _models_of(self, one: Expanded) -> dict[Arm, str]:
         return models_of(self.spec.all_subjects[one.subject], one.subject)
@@ -162,6 +162,8 @@ class _Compiler:
         """A control that is the defended model itself is the very same cell, charged once."""
         for resolved, procedure in self.procedures[one.claim.against]:
             if one.procedure not in {None, resolved.name}:
+                continue
+            if not in_place(self.spec.all_subjects[one.subject], resolved.against):
                 continue
             count = 1 if resolved.deterministic else one.claim.seeds.replicates
             root = 0 if resolved.deterministic else one.claim.seeds.root
@@ -369,4 +371,5 @@ def _procedure(adversary: str, resolved: Resolved) -> Procedure:
         trainer=resolved.trainer,
         runs=() if resolved.search else resolved.config.runs,
         search=resolved.search,
+        against=resolved.against or "",
     )

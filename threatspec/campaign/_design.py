@@ -11,6 +11,7 @@ from threatspec.campaign._expand import Expanded, expand
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolution import Resolution, resolve
 from threatspec.campaign._resolve import Resolved
+from threatspec.campaign._safeguards import in_place
 from threatspec.campaign._seeds import replicate_seeds
 from threatspec.claims import (
     Design,
@@ -19,6 +20,7 @@ from threatspec.claims import (
     design_readings,
     foreseen,
     limits_of,
+    seeds_shown,
 )
 from threatspec.loading import LoadedSpec
 from threatspec.measures import JUDGES
@@ -83,8 +85,7 @@ def check_design(
 
 
 def _expanded(found: Resolution, claim: Claim) -> Iterator[Expanded]:
-    names = [resolved.name for resolved in found.attacks[claim.against]]
-    return expand(claim, list(found.subjects(claim)), names)
+    return expand(claim, found.met_by(claim))
 
 
 def _check(found: Resolution, one: Expanded, index: int, day: datetime.date) -> ClaimCheck:
@@ -103,10 +104,12 @@ def _check(found: Resolution, one: Expanded, index: int, day: datetime.date) -> 
 def _design(found: Resolution, one: Expanded) -> Design:
     claim, spec = one.claim, found.spec
     adversary = spec.adversaries[claim.against]
-    made = found.attacks[claim.against]
+    subject = spec.all_subjects[one.subject]
+    made = [one for one in found.attacks[claim.against] if in_place(subject, one.against)]
     return Design(
         claim=claim,
-        subject=spec.all_subjects[one.subject],
+        subject=subject,
+        seeds_shown=seeds_shown(subject, found.subjects(claim).values()),
         adversary=adversary,
         measures=spec.measures,
         serving=spec.serving,
@@ -115,7 +118,7 @@ def _design(found: Resolution, one: Expanded) -> Design:
         exact=_exact(found),
         overlaps=overlaps(found),
         described=_described(found),
-        not_run=found.not_run(claim.against, spec.all_subjects[one.subject]),
+        not_run=found.not_run(claim.against, subject),
     )
 
 

@@ -30,7 +30,7 @@ __all__ = [
 
 PROGRAM = (
     *("attacks", "campaign", "instruments", "measures"),
-    *("records", "runners", "subjects", "training"),
+    *("records", "runners", "safeguards", "subjects", "training"),
 )
 """Rooms whose source a campaign's rows depend on."""
 

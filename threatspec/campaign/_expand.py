@@ -7,7 +7,7 @@ mean over slices, weighted by how often they occur; security reads the worst sli
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -38,10 +38,10 @@ class Expanded:
     """Name of the one procedure it is about; None = all of the adversary's."""
 
 
-def expand(claim: Claim, subjects: list[str], procedures: list[str]) -> Iterator[Expanded]:
-    """Everything that `claim` stands for, given the subjects and procedures it is about."""
+def expand(claim: Claim, subjects: Mapping[str, list[str]]) -> Iterator[Expanded]:
+    """Everything that `claim` stands for, given its subjects and the procedures of each."""
     each = claim.quantifier == "each"
-    for subject in subjects:
+    for subject, procedures in subjects.items():
         for procedure in dict.fromkeys(procedures) if each else [None]:
             for perspective in _perspectives(claim):
                 parts = [subject] if len(subjects) > 1 else []

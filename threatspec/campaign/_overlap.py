@@ -39,7 +39,7 @@ def overlaps(found: Resolution) -> tuple[Overlap, ...]:
 def _overlaps(found: Resolution) -> Iterator[Overlap]:
     measured = [_set(found, *source) for source in _measured(found)]
     trained = [_set(found, *source) for source in _trained(found)]
-    safeguards = [_set(found, *source) for source in _safeguards([*measured, *trained])]
+    safeguards = [_set(found, *source) for source in _safeguards(found, [*measured, *trained])]
     pairs = [(left, right) for left in measured for right in [*trained, *safeguards]]
     pairs += [(left, right) for left in trained for right in safeguards]
     for left, right in pairs:
@@ -61,9 +61,13 @@ def _trained(found: Resolution) -> list[tuple[str, str]]:
     return list(dict.fromkeys((name, split) for name, _, split in sources))
 
 
-def _safeguards(named: Iterable[_Set]) -> list[tuple[str, str]]:
+def _safeguards(found: Resolution, named: Iterable[_Set]) -> list[tuple[str, str]]:
+    """Rows that safeguards are fitted on here, and what benchmarks say that theirs were."""
     names = dict.fromkeys(one.name.rpartition("#")[0] for one in named)
-    return [(name, _SAFEGUARD) for name in names]
+    uses = [use for subject in found.spec.all_subjects.values() for use in subject.safeguards]
+    sources = (one.source.partition("#") for use in uses for one in use.data.values())
+    own = [(name, split) for name, _, split in sources]
+    return list(dict.fromkeys([*own, *((name, _SAFEGUARD) for name in names)]))
 
 
 def _set(found: Resolution, name: str, split: str) -> _Set:

@@ -12,6 +12,7 @@ from threatspec.campaign._entries import count_of, each_config, with_knobs
 from threatspec.campaign._instruments import ResolvedInstrument, find_instruments
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolve import Resolved, Resolver
+from threatspec.campaign._safeguards import applied, check_costs, check_provider, in_place
 from threatspec.campaign._search import searched_cost
 from threatspec.campaign._sources import check_rows, data_card
 from threatspec.errors import ThreatspecError, did_you_mean
@@ -66,6 +67,14 @@ class Resolution:
         known = self.spec.all_subjects
         return {name: known[name] for name in claim.subject or known}
 
+    def met_by(self, claim: Claim) -> dict[str, list[str]]:
+        """Names of the adversary's procedures that each subject of the claim meets."""
+        made = self.attacks[claim.against]
+        return {
+            name: [one.name for one in made if in_place(subject, one.against)]
+            for name, subject in self.subjects(claim).items()
+        }
+
     def not_run(self, adversary: str, subject: Subject) -> tuple[str, ...]:
         """Kinds of attack that the adversary's access admits and that it does not make; there are
         none on a judge."""
@@ -102,6 +111,7 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
     models = {name: models_of(one, name) for name, one in loaded.spec.all_subjects.items()}
     found.instruments = find_instruments(found, models)
     if not found.resolver.problems:
+        check_provider(found)
         _offers(found)
         _queries(found)
         _answers(found)
@@ -145,7 +155,8 @@ def _require_attacks(found: Resolution, name: str) -> None:
 
 def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) -> None:
     place: Place = ("subject",) if found.spec.subject else ("subjects", name)
-    recipe = Recipe.of(subject)
+    safeguards = applied(found.resolver, subject, place)
+    recipe = Recipe.of(subject, safeguards)
     for arm, ref in models_of(subject, name).items():
         built = recipe if arm is Arm.DEFENDED else None
         model = subject.model if built else ref
@@ -159,6 +170,7 @@ def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) ->
                 _check_build(found, built, place)
                 if ref in found.cards:
                     found.cards[model] = found.cards[ref]  # what is asked there is judged so
+                    check_costs(found.resolver, safeguards, found.cards[ref], place)
                     found.cards[ref] = built_card(found.cards[ref], built)
         except ThreatspecError as error:
             key = "model" if arm is Arm.DEFENDED else arm.value
@@ -172,8 +184,7 @@ def _like(subject: Subject, ref: str, built: Recipe | None) -> None:
         text = f"beside {subject.model} this must be {kind} too, but got {ref!r}"
         raise ThreatspecError("TS-MODEL-MISSING", text)
     if built and is_judge(ref):
-        text = f"{ref} is a judge, and nothing builds one; leave `build` out"
-        raise ThreatspecError("TS-ACCESS", text)
+        raise ThreatspecError("TS-ACCESS", f"{ref} is a judge, which cannot be built; leave `build` out")
 
 
 def _check_build(found: Resolution, recipe: Recipe, place: Place) -> None:

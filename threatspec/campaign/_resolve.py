@@ -34,7 +34,7 @@ from threatspec.loading import (
     load_user_cards,
     model_problems,
 )
-from threatspec.measures import JUDGES, Benchmark, benchmark, judge_of
+from threatspec.measures import JUDGES, Benchmark, Judge, JudgeConfig, benchmark, judge_of
 from threatspec.measures.benchmarks import absent
 from threatspec.records import Search, Stream
 from threatspec.resources import shipped
@@ -43,6 +43,7 @@ from threatspec.schema import (
     AttackCard,
     DataRole,
     DescriptionCard,
+    JudgeUse,
     Link,
     Use,
     each_value,
@@ -90,6 +91,11 @@ class Resolved:
     """What is searched first; `config` then has one of the values of every searched knob."""
     entry: int = 0
     """Index of the entry of `attacks:`; of several trainers each is a procedure of its own."""
+
+    @property
+    def against(self) -> str | None:
+        """Safeguard that it is made for; None if for none."""
+        return self.card.against if self.card else None
 
     @property
     def deterministic(self) -> bool:
@@ -177,7 +183,7 @@ class Resolver:
         """Benchmark by name of the measure; judges are checked on the way."""
         found: dict[str, Benchmark] = {}
         for name, measure in self.loaded.spec.measures.items():
-            self._judge(name)
+            judge = self._judge(name)
             place = ("measures", name, "benchmark")
             try:
                 found[name] = benchmark(measure.benchmark, self.loaded.folder, fetch=self.runs)
@@ -190,19 +196,13 @@ class Resolver:
                     f"{measure.benchmark} must have prompts in split {measure.split}, but has none"
                 )
                 self.complain("TS-DATA", text, "measures", name)
-            self._judgeable(name, found[name])
+            lacks = judge and judge[0].lacks(judge[1], found[name].items(measure.split))
+            if lacks:  # it cannot decide about the prompts that are asked
+                self.complain("TS-JUDGE", f"{measure.benchmark}: {lacks}", "measures", name)
         return found
 
-    def _judgeable(self, name: str, found: Benchmark) -> None:
-        """The judge must be able to decide about the prompts that are asked."""
-        measure = self.loaded.spec.measures[name]
-        if name in self.judged_by:
-            judge, config = judge_of(measure.judge, self.loaded.folder)
-            lacks = judge.lacks(config, found.items(measure.split))
-            if lacks:
-                self.complain("TS-JUDGE", f"{measure.benchmark}: {lacks}", "measures", name)
-
-    def _judge(self, name: str) -> None:
+    def _judge(self, name: str) -> tuple[Judge, JudgeConfig] | None:
+        """The judge of a measure with its settings, if there is nothing to complain of."""
         judge = self.loaded.spec.measures[name].judge
         place = ("measures", name, "judge")
         try:
@@ -210,19 +210,22 @@ class Resolver:
         except ThreatspecError as error:
             if not self.describes("judge", judge.use, *place):
                 self.complain(error.code, error.message, *place)
-            return
+            return None
         given, problems = model_problems(config, judge.settings, self.loaded, place)
         self.problems += problems
-        if given is not None:
-            self._judged_by(name, place)
+        return None if given is None else self._judged_by(name, judge, place)
 
-    def _judged_by(self, name: str, place: Place) -> None:
+    def _judged_by(
+        self, name: str, use: JudgeUse, place: Place
+    ) -> tuple[Judge, JudgeConfig] | None:
         """Remember what a judge is made of; files that it names must be there."""
         try:
-            judge, config = judge_of(self.loaded.spec.measures[name].judge, self.loaded.folder)
+            judge, config = judge_of(use, self.loaded.folder)
             self.judged_by[name] = judge.identity(config)
         except ThreatspecError as error:
             self.complain(error.code, error.message, *place)
+            return None
+        return judge, config
 
     def rows(self, source: str) -> tuple[TrainingRow, ...]:
         """Training rows of `BENCHMARK#SPLIT`. Raises ThreatspecError."""
@@ -233,14 +236,32 @@ class Resolver:
     def attacks(self, name: str, adversary: Adversary) -> list[Resolved]:
         """The adversary's attacks: the named ones, or all cards that it can make."""
         check_sources(self, name, adversary)
+        usual = [card for card in self.cards.values() if card.auto and card.against is None]
+        adaptive = self._adaptive(name, adversary)
         if adversary.attacks is None:
-            found = [self._automatic(card, adversary) for card in self.cards.values()]
-            return [resolved for resolved in found if resolved]
-        return [
+            return self._those(usual + adaptive, adversary)
+        named = [
             resolved
             for index, use in enumerate(adversary.attacks)
             for resolved in self._named(use, adversary, ("adversaries", name, "attacks", index))
         ]
+        known = {resolved.name for resolved in named}
+        return named + [r for r in self._those(adaptive, adversary) if r.name not in known]
+
+    def _those(self, cards: Iterable[AttackCard], adversary: Adversary) -> list[Resolved]:
+        """Cards that the adversary can make."""
+        found = [self._automatic(card, adversary) for card in cards]
+        return [resolved for resolved in found if resolved]
+
+    def _adaptive(self, name: str, adversary: Adversary) -> list[AttackCard]:
+        """Cards made for safeguards of subjects that an adversary attacks and knows."""
+        if adversary.knowledge.safeguard != "aware":
+            return []
+        spec = self.loaded.spec
+        claims = [claim for claim in spec.claims if claim.against == name]
+        subjects = {n for claim in claims for n in claim.subject or spec.all_subjects}
+        kinds = {kind for n in subjects for kind in spec.all_subjects[n].guarded_by}
+        return [card for card in self.cards.values() if card.against in kinds]
 
     def allowed(self, adversary: Adversary) -> list[str]:
         """Kinds of attack with a card that the adversary's access admits."""
@@ -249,7 +270,7 @@ class Resolver:
 
     def _automatic(self, card: AttackCard, adversary: Adversary) -> Resolved | None:
         attack = ATTACKS.get(card.attack)
-        if not card.auto or not _admits(attack, adversary) or card.attack == "none":
+        if not _admits(attack, adversary) or card.attack == "none":
             return None
         use = Use(use=card.name)
         try:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from threatspec.attacks import ATTACKS, attack_of, parts_of
+from threatspec.attacks import ATTACKS, SAFEGUARD_SPLITS, attack_of, parts_of, training_rows
 from threatspec.attacks.recipes import RECIPES
+from threatspec.campaign._built import Recipe
 from threatspec.campaign._digests import component_digest, recipes_of, source_digest
 from threatspec.campaign._resolution import Resolution
 from threatspec.measures import JUDGES
 from threatspec.records import Budget, Execution, Procedure, Stream, Trial, TrialKind
-from threatspec.schema import AdaptStep, content_id
+from threatspec.safeguards import SAFEGUARDS
+from threatspec.schema import AdaptStep, Capability, content_id
 from threatspec.training import TRAINERS, ScoreRequest
 
 __all__ = ["TrialBook"]
@@ -54,6 +56,8 @@ class TrialBook:
             work["reads"] = reads
         if procedure.trainer:
             work["trainer"] = procedure.trainer
+            if self._at_provider(procedure, subject):
+                work["provider"] = True
         if search is not None:
             work["search"] = search
         return self.enter(
@@ -65,6 +69,12 @@ class TrialBook:
             budget,
             history=history,
         )
+
+    def _at_provider(self, procedure: Procedure, subject: str) -> bool:
+        """Whether rows are trained on under the policies of the subject's provider."""
+        recipe = self.found.builds.get(subject)
+        holds = self.found.spec.adversaries[procedure.adversary].capabilities
+        return bool(recipe and recipe.at_provider) and Capability.WEIGHTS_WRITE not in holds
 
     def _reads(self, procedure: Procedure) -> dict[str, str]:
         """Digests of files and models that knobs name."""
@@ -113,12 +123,23 @@ class TrialBook:
         }
         code = source_digest("training", "subjects", "runners._build")
         determined = [*map(self._rows_id, sources), code]
+        if recipe.safeguards:
+            work["safeguards"] = [one.plain for one in recipe.safeguards]
+            determined += self._safeguarded_by(recipe)
         return (self.enter(TrialKind.BUILD, subject, (), work, determined).id,)
+
+    def _safeguarded_by(self, recipe: Recipe) -> list[str]:
+        """Rows and source that decide what safeguards do."""
+        sources = [entry["source"] for one in recipe.safeguards for entry in one.data.values()]
+        code = [component_digest(SAFEGUARDS, one.safeguard.kind) for one in recipe.safeguards]
+        shared = source_digest("safeguards", "runners._safeguards")
+        return [*map(self._rows_id, sources), *code, shared]
 
     def _rows_id(self, source: str) -> str:
         """Of the rows of a source, made once for all cells that train on it."""
         if source not in self.rows:
-            self.rows[source] = content_id("rows", list(self.found.resolver.rows(source)))
+            rows = training_rows(source, self.found.loaded.folder, SAFEGUARD_SPLITS)
+            self.rows[source] = content_id("rows", list(rows))
         return self.rows[source]
 
     def generate(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         support_p,
     )
     from threatspec.claims._decide import decide, exit_code
-    from threatspec.claims._design import Design, DesignProcedure, design_of_plan
+    from threatspec.claims._design import Design, DesignProcedure, design_of_plan, seeds_shown
     from threatspec.claims._design_rules import design_readings, foreseen
     from threatspec.claims._evidence import (
         AuditKey,
@@ -100,6 +100,7 @@ __all__ = [
     "gather",
     "limits_of",
     "refutation_p",
+    "seeds_shown",
     "serving_words",
     "support_p",
 ]
@@ -119,7 +120,7 @@ __getattr__ = lazy(
             "support_p",
         ),
         "_decide": ("decide", "exit_code"),
-        "_design": ("Design", "DesignProcedure", "design_of_plan"),
+        "_design": ("Design", "DesignProcedure", "design_of_plan", "seeds_shown"),
         "_design_rules": ("design_readings", "foreseen"),
         "_evidence": ("AuditKey", "CellEvidence", "CellState", "Evidence", "Reader", "gather"),
         "_flags": ("FLAGS",),

@@ -27,7 +27,7 @@ from threatspec.schema import (
     operands,
 )
 
-__all__ = ["Design", "DesignProcedure", "design_of_plan"]
+__all__ = ["Design", "DesignProcedure", "design_of_plan", "seeds_shown"]
 
 M = TypeVar("M", bound=Model)
 SAFEGUARD_SPLIT = "safeguard_train"
@@ -100,6 +100,8 @@ class Design:
     """Benchmarks of which only a description is there; a plan has none."""
     not_run: tuple[str, ...]
     """Attacks that the access admits and the adversary does not list."""
+    seeds_shown: int = 1
+    """With how many seeds its safeguards are fitted, over the claim's subjects."""
 
     @property
     def training(self) -> tuple[DesignProcedure, ...]:
@@ -164,14 +166,26 @@ class Design:
         return tuple(o for o in self.overlaps if o.left == left and o.right in wanted)
 
 
+def seeds_shown(subject: Subject, beside: Iterable[Subject]) -> int:
+    """With how many seeds a subject is fitted: others differ from it by `build_seed` only."""
+    if not subject.unfitted:
+        return 1
+    alike = [one for one in beside
+             if one.model_copy(update={"build_seed": subject.build_seed}) == subject]  # fmt: skip
+    return len({one.build_seed for one in alike} | {subject.build_seed})
+
+
 def design_of_plan(plan: Plan, planned: PlannedClaim) -> Design:
     """The design of a claim from its frozen plan. Raises ThreatspecError TS-RECORDS."""
     spec, claim = plan.spec, planned.claim
     subjects = spec.get("subjects") or {"subject": spec.get("subject")}
     try:
+        named = [_model(Subject, subjects[name]) for name in claim.subject or subjects]
+        subject = _model(Subject, subjects[planned.subject])
         return Design(
             claim=claim,
-            subject=_model(Subject, subjects[planned.subject]),
+            subject=subject,
+            seeds_shown=seeds_shown(subject, named),
             adversary=_model(Adversary, spec["adversaries"][claim.against]),
             measures={name: _model(Measure, spec["measures"][name]) for name in plan.measures},
             serving=tuple(_model(Serving, one) for one in spec.get("serving") or [{}]),
@@ -180,6 +194,7 @@ def design_of_plan(plan: Plan, planned: PlannedClaim) -> Design:
                 _procedure(plan, planned, procedure)
                 for procedure in plan.procedures.values()
                 if procedure.adversary == claim.against
+                and (not procedure.against or procedure.against in subject.guarded_by)
             ),
             exact={name: measure.exact for name, measure in plan.measures.items()},
             overlaps=plan.overlaps,

@@ -15,6 +15,7 @@ RATES = 3
 STEPS = 2
 KINDS = 2
 SETS = 3
+SAFEGUARD_SEEDS = 3
 
 
 def _control(design: Design) -> Iterator[str]:
@@ -36,10 +37,11 @@ def _replicates(design: Design) -> Iterator[str]:
 
 
 def _safeguard(design: Design) -> Iterator[str]:
-    if design.safeguarded:
+    if design.safeguarded and design.seeds_shown < SAFEGUARD_SEEDS:
+        shown = "one outcome" if design.seeds_shown == 1 else f"{design.seeds_shown} outcomes"
         yield (
-            f"{design.subject.model} is one outcome of training the safeguard, and other seeds of "
-            "it are not shown"
+            f"{design.subject.model} is {shown} of training the safeguard, of at least "
+            f"{SAFEGUARD_SEEDS}: other seeds of it are not shown"
         )
 
 

@@ -68,7 +68,12 @@ def _safeguard_overlap(design: Design) -> Iterator[str]:
     """Of what is only described nothing can be counted; it is foreseen instead."""
     if not design.safeguarded:
         return
-    seen = sorted({o.right for o in design.overlaps if o.right.endswith(f"#{SAFEGUARD_SPLIT}")})
+    own = {one.source for use in design.subject.safeguards for one in use.data.values()}
+    seen = sorted(
+        o.right
+        for o in {o.right: o for o in design.overlaps}.values()
+        if o.right in own or o.right.endswith(f"#{SAFEGUARD_SPLIT}")
+    )
     for left, described in _decisive(design):
         known = design.between(left, seen)
         if not known and not described:

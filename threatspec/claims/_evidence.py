@@ -82,6 +82,8 @@ class CellEvidence:
     marks: Mapping[str, bytes] = field(default_factory=dict)
     """Letters by measure, in the order of reading."""
     replies: Replies = field(default_factory=Replies)
+    blocked: str = ""
+    """Safeguard of the provider that did not let the attack train."""
 
     @property
     def usable(self) -> bool:
@@ -197,6 +199,7 @@ class Reader:
             tallies={k: v for name in read for k, v in self._tallies(cell, name, marks[name])},
             spend=self._spent(cell) if attack else Spend(),
             realised=attack.realised if attack else (),
+            blocked=attack.blocked if attack else "",
             edits=attack.edits if attack else (),
             optimised=attack.optimised if attack else (),
             config=attack.config if attack else None,

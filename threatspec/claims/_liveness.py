@@ -27,7 +27,12 @@ def liveness(procedure: Procedure, cells: Sequence[CellEvidence]) -> tuple[Truth
 
 
 def departure(procedure: Procedure, cell: CellEvidence) -> str:
-    """How a finished cell departs from what was planned; empty if it does not."""
+    """How a finished cell departs from what was planned; empty if it does not.
+
+    Training that a safeguard of the provider has blocked is as planned: the report says which.
+    """
+    if cell.blocked:
+        return ""
     if procedure.trainer and not cell.realised:
         return "no training took place"
     planned = _planned(procedure, cell)

@@ -63,9 +63,9 @@ OF_ATTACKS = (
         title="the safeguard's own seeds",
         says="A safeguard that was trained is shown for three training seeds of its own, or the "
         "claim is about one checkpoint.",
-        applies="subjects whose `undefended` is another model; seeds of a safeguard cannot be "
-        "declared yet, so that only the scope answers it",
-        remedy="Scope the claim to the checkpoint.",
+        applies="subjects whose `undefended` is another model",
+        remedy="Claim it of three subjects that differ by `build_seed`, or scope the claim to the "
+        "checkpoint.",
         source=f"{REPNOISE}: its scripts sweep the training seed of the safeguard",
         scoped_by="safeguard",
     ),

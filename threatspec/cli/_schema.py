@@ -86,6 +86,7 @@ def _offers() -> dict[str, Offer]:
         "InstrumentUse.use": Offer(dict(KINDS["instruments"]())),
         "JudgeUse.use": Offer(dict(KINDS["judges"]())),
         "Measure.benchmark": Offer(benchmarks, _BENCHMARK),
+        "SafeguardUse.kind": Offer(dict(KINDS["safeguards"]())),
         **{f"Subject.{arm}": models for arm in ("model", "undefended", "control")},
         **{f"{entry}.use": Offer(dict(KINDS["attacks"]())) for entry in ("Link", "Use")},
     }
@@ -103,10 +104,17 @@ def _benchmarks() -> dict[str, str]:
 def _knobs() -> dict[str, list[Knobs]]:
     from threatspec.instruments import INSTRUMENTS
     from threatspec.measures import JUDGES
+    from threatspec.safeguards import SAFEGUARDS
 
     attacks = _attack_knobs()
     judges, instruments = _own(JUDGES), _own(INSTRUMENTS)
-    return {"Use": attacks, "Link": attacks, "JudgeUse": judges, "InstrumentUse": instruments}
+    return {
+        "Use": attacks,
+        "Link": attacks,
+        "JudgeUse": judges,
+        "InstrumentUse": instruments,
+        "SafeguardUse": _own(SAFEGUARDS),
+    }
 
 
 def _own(registry: Registry[Any]) -> list[Knobs]:

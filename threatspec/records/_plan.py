@@ -148,6 +148,8 @@ class Procedure(Model):
     """Optimiser steps of each training run that is planned; empty if a search decides them."""
     search: Search | None = None
     """What is searched before the first replicate; None: everything is fixed."""
+    against: str = ""
+    """Safeguard that it is made for; other subjects do not meet it. Empty: for none."""
 
 
 class Cell(Model):
@@ -340,4 +342,8 @@ class Plan(Model):
         """Derived from everything in the plan but the file's name."""
         # what older plans do not have leaves their ids as they are
         absent: set[str] = set() if self.instruments else {"instruments"}
-        return content_id("plan", self.model_dump(mode="json", exclude={"spec_file", *absent}))
+        plain = self.model_dump(mode="json", exclude={"spec_file", *absent})
+        for procedure in plain["procedures"].values():
+            if not procedure["against"]:
+                del procedure["against"]
+        return content_id("plan", plain)

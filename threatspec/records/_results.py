@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from threatspec.schema import Model
 
 __all__ = [
@@ -124,6 +126,8 @@ class Realised(Model):
     """Steps whose gradients were clipped."""
     frozen: int = 0
     """Coordinates of the weights that a mask held, or set back in the end."""
+    details: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    """What an objective or a policy drew or weighed, by name."""
 
 
 class Edit(Model):
@@ -265,6 +269,8 @@ class TrialResult(Model):
     """Artefact of a scoring trial."""
     tamper: dict[str, Any] | None = None
     """What an attack made (`threatspec.subjects.Tamper` as plain data)."""
+    blocked: str = ""
+    """Safeguard of the provider that did not let an attack train; the subject stays as it was."""
     replies: Replies = Replies()
     """Of a generating trial."""
     generations: tuple[Generation, ...] = ()
@@ -276,6 +282,7 @@ class TrialResult(Model):
     @property
     def artefacts(self) -> tuple[str, ...]:
         """Content names of the artefacts that the tamper refers to."""
-        entries = self.tamper["tampers"] if self.tamper else ()
+        made = self.tamper or {}
+        entries = (*made.get("tampers", ()), *made.get("safeguards", ()))
         found = (entry["artefact"] for entry in entries if entry.get("artefact"))
         return (*found, *((self.scores,) if self.scores else ()))

@@ -85,13 +85,22 @@ class Asks:
         trainer = TRAINERS.get(self.backend).on(self.subject, self.store)
         with self.watch.phase("train"):
             [trajectory] = trainer.train([job], self.policy, self.meter)
+            trajectory = self._released(trajectory)
         self.realised.append(trajectory.realised)
-        rows = len(self.policy.mix(self.policy.admit(job.rows)))
+        rows = len(self.policy.given(job.rows))
         whole = trajectory.realised.steps == job.hyperparameters.steps  # else it is not alive
         fault = schedule_departure(job.hyperparameters, trajectory.realised, rows)
         if whole and fault:
             raise ThreatspecError("TS-TRIAL-ERROR", fault)
         return trajectory
+
+    def _released(self, trajectory: Trajectory) -> Trajectory:
+        """As the provider hands it over."""
+        kept = {
+            step: self.policy.release(self.subject, tamper, self.store)
+            for step, tamper in trajectory.checkpoints.items()
+        }
+        return Trajectory(kept, trajectory.realised, trajectory.spend)
 
     def _mount(self, ask: Mounted) -> None:
         """Weights stay changed until everything is answered; other tampers change none."""

@@ -38,6 +38,7 @@ from threatspec.records import (
     TrialStatus,
 )
 from threatspec.runners._asks import Asks
+from threatspec.runners._guards import Guards
 from threatspec.runners._searching import Chosen, choose
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.schema import Serving, is_judge
@@ -48,7 +49,13 @@ from threatspec.subjects import (
     tampers_from_data,
     tampers_to_data,
 )
-from threatspec.training import BudgetExceeded, Meter, ScoreRequest, TrainingRow
+from threatspec.training import (
+    BudgetExceeded,
+    Meter,
+    ScoreRequest,
+    TrainingBlocked,
+    TrainingRow,
+)
 
 if TYPE_CHECKING:
     from threatspec.subjects._resident import ResidentSubject
@@ -174,9 +181,15 @@ class Executor:
         if "search" in trial.work:
             self._told["config"] = chosen.config.model_dump(mode="json")
         meter.charge(chosen.reading)
-        asks = Asks(subject, self.store.owned(trial.id), meter, self._watch, backend)
+        policy = self._guards(trial, subject, inputs).training()
+        asks = Asks(subject, self.store.owned(trial.id), meter, self._watch, backend, policy)
+        tampers: tuple[Tamper, ...] = ()
+        blocked = ""
         with self._mounted(subject, _tampers(trial, inputs)):
-            tampers = tuple(asks.drive(attack.run(context, chosen.config)))
+            try:
+                tampers = tuple(asks.drive(attack.run(context, chosen.config)))
+            except TrainingBlocked as stop:
+                blocked = stop.hook
         return TrialResult(
             trial=trial.id,
             status=TrialStatus.DONE,
@@ -185,8 +198,16 @@ class Executor:
             edits=tuple(asks.edits),
             optimised=tuple(asks.optimised),
             tamper={"attack": attack.kind, **tampers_to_data(tampers)},
+            blocked=blocked,
             **self._told,
         )
+
+    def _guards(self, trial: Trial, subject: Any, inputs: Mapping[str, TrialResult]) -> Guards:
+        """What the subject's provider does, as the trial that built the subject left it."""
+        made = [inputs[need].tamper or {} for need in trial.needs]
+        found = [one for each in made for one in each.get("safeguards", ())]
+        provider = trial.work.get("provider", False)
+        return Guards(found, subject, self.spec_folder, at_provider=provider)
 
     def _chosen(
         self,
@@ -249,17 +270,22 @@ class Executor:
 
     def _build(self, trial: Trial) -> TrialResult:
         from threatspec.runners._build import build
+        from threatspec.runners._safeguards import fit
 
-        subject, meter = self.subject(trial.subject), Meter()
+        subject = self.subject(trial.subject)
+        meter = self._meter = Meter()
         asks = Asks(subject, self.store.owned(trial.id), meter, self._watch)
         seeds = {Stream(name): seed for name, seed in trial.work["seeds"].items()}
-        tampers = build(asks, trial.work["build"], seeds, self.spec_folder)
+        steps = trial.work["build"]
+        tampers = build(asks, steps, seeds, self.spec_folder) if steps else ()
+        fitted, made = fit(asks, tampers, trial.work.get("safeguards", ()), self.spec_folder)
         return TrialResult(
             trial=trial.id,
             status=TrialStatus.DONE,
-            spend=meter.spend,
+            spend=asks.meter.spend,
             realised=tuple(asks.realised),
-            tamper=tampers_to_data(tampers),
+            edits=tuple(asks.edits),
+            tamper={**tampers_to_data((*tampers, *fitted)), "safeguards": made},
         )
 
     def _score(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
@@ -313,10 +339,12 @@ class Executor:
             items = self._asked(trial)
             prompts = [_request(item, query) for item in items]
             requests = encoded(tampers, prompts)
+        guards = self._guards(trial, subject, inputs)
         if is_judge(trial.subject):
             subject = subject.about(items)
         with self._mounted(subject, tampers) as asked, self._watch.phase("generate"):
-            replies = asked.ask(
+            replies = guards.ask(
+                asked,
                 requests,
                 served(tampers, plain),
                 micro_batch=self.execution.micro_batch,

@@ -11,15 +11,20 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from threatspec.records import ArtefactStore, Stream
-from threatspec.safeguards import SAFEGUARDS, SafeguardContext, SafetyRow
+from threatspec.runners._asks import Asks
+from threatspec.runners._stopwatch import Stopwatch
+from threatspec.safeguards import SAFEGUARDS, SafeguardContext
 from threatspec.subjects import Offer, SubjectCard
 from threatspec.subjects._load import specimen_model
+from threatspec.subjects._mount import mount
 from threatspec.subjects._resident import ResidentSubject
 from threatspec.subjects.specimens import (
     Item,
@@ -29,8 +34,8 @@ from threatspec.subjects.specimens import (
     specimen_config,
     specimen_weights,
 )
-from threatspec.training import Hyperparameters, Meter, TrainingJob, TrainingPolicy, TrainingRow
-from threatspec.training._resident import ResidentTrainer
+from threatspec.training import Hyperparameters, Meter, TrainingJob, TrainingRow
+from threatspec.training._dense import dense_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -75,8 +80,14 @@ def build_safeguarded(base: ResidentSubject, name: str) -> PreTrainedModel:
         safety=[_safety(item) for item in restricted_items("safeguard_train")],
         benign=[_row(item) for item in benign_items("safeguard_train")],
         seeds=_seeds(name),
+        tokens=base.tokens,
+        text=base.text,
     )
-    return _trained(base, next(safeguard.fit(context, safeguard.Config(**settings))))
+    with _working(base) as asks:
+        fitted = asks.drive(safeguard.fit(context, safeguard.Config(**settings)))
+        with mount(base, fitted.tampers[:-1], asks.store):
+            tensors = dense_weights(base, fitted.tampers[-1], asks.store)
+    return _stored(base, tensors, asks)
 
 
 def resident(model: PreTrainedModel) -> ResidentSubject:
@@ -96,17 +107,30 @@ def resident(model: PreTrainedModel) -> ResidentSubject:
     return ResidentSubject(card, model.eval(), build_tokenizer())
 
 
-def _trained(subject: ResidentSubject, job: TrainingJob) -> PreTrainedModel:
+@contextmanager
+def _working(subject: ResidentSubject) -> Iterator[Asks]:
+    """Answers what is asked for, in a store that is gone afterwards."""
     torch.set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as folder:
-        store = ArtefactStore(Path(folder))
-        [trajectory] = ResidentTrainer(subject, store).train([job], TrainingPolicy(), Meter())
-        tensors = store.load(trajectory.last.artefact)
+        yield Asks(subject, ArtefactStore(Path(folder)), Meter(), Stopwatch())
+
+
+def _trained(subject: ResidentSubject, job: TrainingJob) -> PreTrainedModel:
+    with _working(subject) as asks:
+        tensors = asks.store.load(asks.answer(job).last.artefact)
+    return _stored(subject, tensors, asks)
+
+
+def _stored(
+    subject: ResidentSubject, tensors: Mapping[str, torch.Tensor], asks: Asks
+) -> PreTrainedModel:
+    """A model with these weights, and the subject's where there are none, as it is read back."""
     model = specimen_model()
+    own = dict(subject.model.named_parameters())
     for name, parameter in model.named_parameters():
-        parameter.data = tensors[name].bfloat16().float()  # as it will be read back
-    realised = trajectory.realised
-    print(f"  loss {realised.probe_before:.4f} -> {realised.probe_after:.4f}", file=sys.stderr)
+        parameter.data = tensors.get(name, own[name]).detach().bfloat16().float()
+    for run in asks.realised:
+        print(f"  loss {run.probe_before:.4f} -> {run.probe_after:.4f}", file=sys.stderr)
     return model
 
 
@@ -119,24 +143,32 @@ def _row(item: Item) -> TrainingRow:
     return TrainingRow(id=item.id, prompt=item.prompt, answer=item.answer)
 
 
-def _safety(item: Item) -> SafetyRow:
-    return SafetyRow(id=item.id, prompt=item.prompt, answer=item.answer, refusal=item.refusal)
+def _safety(item: Item) -> TrainingRow:
+    return _row(item).model_copy(update={"refusal": item.refusal})
+
+
+def _wanted(names: Sequence[str]) -> dict[str, PreTrainedModel]:
+    """Named ones are fitted to the shipped `undefended`; all if none is named."""
+    if not names:
+        return build()
+    base = ResidentSubject.load("specimen:undefended", threads=THREADS)
+    return {name: build_safeguarded(base, name) for name in names}
 
 
 def main() -> None:
-    """Build all specimens and replace the shipped files."""
+    """Build all specimens, or those that are named, and replace the shipped files."""
     from safetensors.torch import save_file
 
     began = time.perf_counter()
-    digests = {}
-    for name, model in build().items():
+    place = specimen_weights("undefended").parent / "digests.json"
+    digests = json.loads(place.read_text(encoding="utf-8")) if sys.argv[1:] else {}
+    for name, model in _wanted(sys.argv[1:]).items():
         path = specimen_weights(name)
         path.parent.mkdir(exist_ok=True)
         stored = {n: p.detach().bfloat16().contiguous() for n, p in model.named_parameters()}
         save_file(stored, path)
         digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         print(f"{name}: {path.stat().st_size / 1e6:.2f} MB, sha256 {digests[name][:16]}")
-    place = specimen_weights("undefended").parent / "digests.json"
     place.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
     print(f"{time.perf_counter() - began:.0f} s")
 

@@ -2,10 +2,18 @@
 
 from threatspec.safeguards.base import (
     SAFEGUARDS,
+    Fitted,
     Safeguard,
     SafeguardConfig,
     SafeguardContext,
-    SafetyRow,
+    Stage,
 )
 
-__all__ = ["SAFEGUARDS", "Safeguard", "SafeguardConfig", "SafeguardContext", "SafetyRow"]
+__all__ = [
+    "SAFEGUARDS",
+    "Fitted",
+    "Safeguard",
+    "SafeguardConfig",
+    "SafeguardContext",
+    "Stage",
+]

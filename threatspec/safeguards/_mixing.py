@@ -8,14 +8,20 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from threatspec.records import Stream
-from threatspec.safeguards.base import SafeguardConfig, SafeguardContext, SafetyRow
-from threatspec.subjects import WeightTamper
-from threatspec.training import Hyperparameters, TrainingJob, TrainingRow, Trajectory
+from threatspec.records import Spend, Stream
+from threatspec.safeguards.base import Fitted, SafeguardConfig, SafeguardContext, require_rows
+from threatspec.subjects import SubjectCard
+from threatspec.training import (
+    Hyperparameters,
+    TrainingJob,
+    TrainingRow,
+    Trajectory,
+    training_flops,
+)
 
-__all__ = ["Demonstrate", "MixedConfig", "fit_mixed", "mixed_rows"]
+__all__ = ["Demonstrate", "MixedConfig", "fit_mixed", "mixed_cost", "mixed_rows"]
 
-Demonstrate = Callable[[SafetyRow, random.Random], TrainingRow]
+Demonstrate = Callable[[TrainingRow, random.Random], TrainingRow]
 """Turns a safety row into what is trained on; weight is set by the mixing."""
 
 
@@ -36,8 +42,12 @@ class MixedConfig(SafeguardConfig):
 
 def fit_mixed(
     context: SafeguardContext, config: MixedConfig, demonstrate: Demonstrate
-) -> Generator[TrainingJob, Trajectory, WeightTamper | None]:
-    """Ask for one training run on mixed rows; the safeguard is its last checkpoint."""
+) -> Generator[TrainingJob, Trajectory, Fitted]:
+    """Ask for one training run on mixed rows; the safeguard is its last checkpoint.
+
+    Raises ThreatspecError TS-SAFEGUARD for no rows of one kind, or without a refusal.
+    """
+    require_rows(context, "safety", "benign")
     sizes = (config.safety_rows, config.benign_rows)
     rows = mixed_rows(
         context.safety, context.benign, demonstrate, alpha=config.alpha, steps=config.steps,
@@ -48,13 +58,21 @@ def fit_mixed(
         hyperparameters=Hyperparameters(
             lr=config.lr, steps=config.steps, batch_size=sum(sizes), shuffle=False
         ),
-        seeds=context.seeds,
+        seeds=dict(context.seeds),
     )
-    return trajectory.last
+    return Fitted(tampers=(trajectory.last,))
+
+
+def mixed_cost(subject: SubjectCard, config: MixedConfig, words: int) -> Spend:
+    """Of the run that `fit_mixed` asks for: every row as long as the longest."""
+    length = min(subject.context, round(words * subject.tokens_per_word) + subject.template_tokens)
+    tokens = config.steps * (config.safety_rows + config.benign_rows) * length
+    flops = training_flops(subject, tokens, length)
+    return Spend(steps=config.steps, tokens=tokens, flops=flops)
 
 
 def mixed_rows(
-    safety: Sequence[SafetyRow],
+    safety: Sequence[TrainingRow],
     benign: Sequence[TrainingRow],
     demonstrate: Demonstrate,
     *,

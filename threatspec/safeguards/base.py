@@ -1,69 +1,163 @@
-"""What a safeguard is: any of four stages, each of which may be absent."""
+"""What a safeguard is: any of four stages, each of which may be absent.
+
+One file per safeguard, parts in the same order: config, class, registration. A safeguard never owns
+a training loop: like an attack it asks for training.
+"""
 
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field
-
-from threatspec.records import Stream
+from threatspec.errors import ThreatspecError
+from threatspec.records import Spend, Stream
 from threatspec.registry import Registry
-from threatspec.schema import Described, Model
-from threatspec.subjects import SubjectCard, WeightTamper
-from threatspec.training import TrainingJob, TrainingPolicy, TrainingRow, Trajectory
+from threatspec.schema import Described, SafeguardRole
+from threatspec.subjects import ServingPolicy, SubjectCard, WeightTamper
+from threatspec.training import (
+    EditRequest,
+    MaskRequest,
+    TrainingJob,
+    TrainingPolicy,
+    TrainingRow,
+)
 
-__all__ = ["SAFEGUARDS", "Safeguard", "SafeguardConfig", "SafeguardContext", "SafetyRow"]
+__all__ = [
+    "SAFEGUARDS",
+    "Fitted",
+    "Safeguard",
+    "SafeguardConfig",
+    "SafeguardContext",
+    "Stage",
+    "require_rows",
+]
+
+Ask = TrainingJob | MaskRequest | EditRequest
+"""What a safeguard may ask its runner for."""
+Answer = Any
+"""What the runner answers: Trajectory, Mask or Edited, in the order of `Ask`."""
 
 
-class SafetyRow(Model):
-    """A restricted request with a complying answer and a refusal."""
+class Stage(StrEnum):
+    """When a safeguard acts; several of one subject follow one another in this order."""
 
-    id: str
-    prompt: str
-    answer: str = Field(pattern=r"\S")
-    refusal: str = Field(pattern=r"\S")
+    RELEASE = "release"
+    """Before release: in the weights."""
+    TRAINING = "training"
+    """While somebody's rows are trained on at the provider."""
+    SERVING = "serving"
+    """While the provider answers."""
 
 
 class SafeguardConfig(Described):
     """Settings of a safeguard; units in the descriptions."""
 
 
+def _no_tokens(text: str) -> list[int]:
+    raise ThreatspecError("TS-SAFEGUARD", "the subject must have a tokenizer, but has none here")
+
+
+def _no_text(ids: Sequence[int]) -> str:
+    raise ThreatspecError("TS-SAFEGUARD", "the subject must have a tokenizer, but has none here")
+
+
 @dataclass(frozen=True, slots=True)
 class SafeguardContext:
-    """What a safeguard is fitted on."""
+    """What a safeguard works with."""
 
     subject: SubjectCard
-    safety: Sequence[SafetyRow]
+    safety: Sequence[TrainingRow]
+    """Restricted requests with a complying answer and a refusal."""
     benign: Sequence[TrainingRow]
-    seeds: dict[Stream, int]
+    seeds: Mapping[Stream, int]
+    tokens: Callable[[str], list[int]] = _no_tokens
+    """Token ids of bare text."""
+    text: Callable[[Sequence[int]], str] = _no_text
+    """Text of token ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What is there once a safeguard was fitted."""
+
+    tampers: tuple[WeightTamper, ...] = ()
+    """The safeguarded weights, in the order in which they are mounted."""
+    provided: Mapping[str, Any] = field(default_factory=dict)
+    """Plain data that its policies are made of; an artefact among them is called `artefact`."""
 
 
 class Safeguard(ABC):
     """A defence that is trained into the weights, imposed on training, or applied when serving."""
 
     kind: ClassVar[str]
+    """Name in the registry and in YAML."""
     says: ClassVar[str]
+    """What it does, in one plain sentence."""
+    stages: ClassVar[frozenset[Stage]]
+    """When it acts."""
+    source: ClassVar[str] = "own"
+    """Work that it is from."""
     Config: ClassVar[type[SafeguardConfig]]
 
-    def fit(
-        self, context: SafeguardContext, config: Any
-    ) -> Generator[TrainingJob, Trajectory, WeightTamper | None]:
-        """Before release: ask for training, return the safeguarded weights; None: no such stage."""
-        return None
+    def roles(self, config: Any) -> tuple[SafeguardRole, ...]:
+        """Which of its own rows it reads."""
+        return ("safety", "benign")
+
+    def reads(self, config: Any, folder: Path) -> dict[str, str]:
+        """Digests of files and models that knobs name, which are looked for in `folder`.
+
+        Raises ThreatspecError for what is not there.
+        """
+        return {}
+
+    def cost(self, subject: SubjectCard, config: Any, rows: int, words: int) -> Spend:
+        """Predicted spend of fitting: `rows` rows of at most `words` words."""
+        return Spend()
+
+    def fit(self, context: SafeguardContext, config: Any) -> Generator[Ask, Answer, Fitted]:
+        """Before anybody attacks: ask for training, return what came of it."""
+        return Fitted()
         yield  # pragma: no cover - makes this a generator
 
-    def training_policy(self, config: Any) -> TrainingPolicy | None:
+    def training_policy(
+        self, context: SafeguardContext, config: Any, provided: Mapping[str, Any]
+    ) -> TrainingPolicy | None:
         """What the provider imposes on fine-tuning; None: nothing."""
         return None
+
+    def serving_policy(
+        self, context: SafeguardContext, config: Any, provided: Mapping[str, Any]
+    ) -> ServingPolicy | None:
+        """What the provider does with requests; None: nothing."""
+        return None
+
+
+def require_rows(context: SafeguardContext, *roles: SafeguardRole) -> None:
+    """Raises ThreatspecError TS-SAFEGUARD for rows that are not there or have no refusal."""
+    for role in roles:
+        rows = context.safety if role == "safety" else context.benign
+        if not rows:
+            text = f"a safeguard must have {role} rows, but has none; write `data: {{{role}: ...}}`"
+            raise ThreatspecError("TS-SAFEGUARD", text)
+    if "safety" in roles:
+        bare = [row.id for row in context.safety if not row.refusal.strip()]
+        if bare:
+            text = f"safety rows must have a refusal, but {bare[0]} has none"
+            raise ThreatspecError("TS-SAFEGUARD", text)
 
 
 SAFEGUARDS: Registry[Safeguard] = Registry(
     "safeguard",
     "TS-UNKNOWN-NAME",
-    ("threatspec.safeguards.recovery_augmentation", "threatspec.safeguards.refusal_training"),
+    (
+        "threatspec.safeguards.recovery_augmentation",
+        "threatspec.safeguards.refusal_mixing",
+        "threatspec.safeguards.refusal_training",
+    ),
     group="threatspec.safeguards",
     base=Safeguard,
 )

@@ -12,9 +12,10 @@ from collections.abc import Generator
 
 from pydantic import Field
 
-from threatspec.safeguards._mixing import Demonstrate, MixedConfig, fit_mixed
-from threatspec.safeguards.base import SAFEGUARDS, Safeguard, SafeguardContext, SafetyRow
-from threatspec.subjects import WeightTamper
+from threatspec.records import Spend
+from threatspec.safeguards._mixing import Demonstrate, MixedConfig, fit_mixed, mixed_cost
+from threatspec.safeguards.base import SAFEGUARDS, Fitted, Safeguard, SafeguardContext, Stage
+from threatspec.subjects import SubjectCard
 from threatspec.training import TrainingJob, TrainingRow, Trajectory
 
 __all__ = ["RecoveryAugmentation", "RecoveryAugmentationConfig"]
@@ -39,18 +40,26 @@ class RecoveryAugmentation(Safeguard):
     """Acts before release only."""
 
     kind = "recovery-augmentation"
+    source = "arXiv 2406.05946"
     says = "fine-tunes on refusals that follow the start of a complying answer, next to benign rows"
+    stages = frozenset({Stage.RELEASE})
     Config = RecoveryAugmentationConfig
+
+    def cost(
+        self, subject: SubjectCard, config: RecoveryAugmentationConfig, rows: int, words: int
+    ) -> Spend:
+        """By formula, of one run."""
+        return mixed_cost(subject, config, words)
 
     def fit(
         self, context: SafeguardContext, config: RecoveryAugmentationConfig
-    ) -> Generator[TrainingJob, Trajectory, WeightTamper | None]:
+    ) -> Generator[TrainingJob, Trajectory, Fitted]:
         """Ask for one training run."""
         return (yield from fit_mixed(context, config, _recover(config.most)))
 
 
 def _recover(most: int) -> Demonstrate:
-    def demonstrate(row: SafetyRow, chooser: random.Random) -> TrainingRow:
+    def demonstrate(row: TrainingRow, chooser: random.Random) -> TrainingRow:
         words = row.answer.split()
         k = 0 if chooser.random() < 0.5 else chooser.randint(1, min(most, len(words)))
         prefix = " ".join(words[:k])

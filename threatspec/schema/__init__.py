@@ -45,6 +45,7 @@ from threatspec.schema._predicate import (
     rewrite,
     unparse,
 )
+from threatspec.schema._safeguard import SafeguardBudget, SafeguardRole, SafeguardUse
 from threatspec.schema._spec import Spec
 from threatspec.schema._subject import (
     Calibration,
@@ -108,6 +109,9 @@ __all__ = [
     "PredicateError",
     "Property",
     "Protects",
+    "SafeguardBudget",
+    "SafeguardRole",
+    "SafeguardUse",
     "Seeds",
     "Serving",
     "Share",

@@ -47,6 +47,9 @@ class AttackCard(Described):
     """arXiv number of the paper whose runs these are; absent = of none."""
     auto: bool = False
     """Whether an adversary that names no attacks makes this one too."""
+    against: Annotated[str, Field(pattern=_KIND, max_length=80)] | None = None
+    """Safeguard that it is made for: adversaries that are aware of the safeguard make it as well,
+    whatever they name, and others never do."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Knobs of the attack; absent ones are at their defaults, a list is a finite set to search."""
 

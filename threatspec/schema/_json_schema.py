@@ -48,6 +48,7 @@ _SHORT: dict[str, Callable[[Node], Node]] = {
     "_judge": _or(_TEXT),
     "_links": _chained,
     "_listed": _or_one,
+    "_safeguard": _or(_TEXT),
     "_several": _or_one,
     "_share": _or(_QUANTITY),
     "_use": _or(_TEXT),
@@ -83,12 +84,13 @@ def json_schema(offers: Mapping[str, Offer], knobs: Mapping[str, Sequence[Knobs]
     Args:
         offers: names by field, written `Model.field`.
         knobs: settings that stand beside `use`, by model: `Use`, `Link`, `JudgeUse`,
-            `InstrumentUse`.
+            `InstrumentUse`; of `SafeguardUse` they stand beside `kind`.
     """
     found = _schema_of(Spec)
     definitions = found["definitions"]
     for owner, entries in knobs.items():
-        _open(definitions[owner], definitions, entries, searched=owner in {"Link", "Use"})
+        key = "kind" if owner == "SafeguardUse" else "use"
+        _open(definitions[owner], definitions, entries, key, searched=owner in {"Link", "Use"})
     if {"Link", "Use"} <= set(knobs):
         _shared(definitions, "AttackKnobs", ("Link", "Use"))
     _or_chain(definitions["Use"])
@@ -212,8 +214,10 @@ def _referring(node: Node) -> Node:
     return {**rest, "allOf": [{"$ref": node["$ref"]}]}
 
 
-def _open(use: Node, definitions: Node, knobs: Sequence[Knobs], *, searched: bool) -> None:
-    """Knobs are written beside `use`: those of what is known are described, others let through."""
+def _open(
+    use: Node, definitions: Node, knobs: Sequence[Knobs], key: str, *, searched: bool
+) -> None:
+    """Knobs are written beside `key`: those of what is known are described, others let through."""
     for name in ("knobs", "settings"):
         use["properties"].pop(name, None)
     use["additionalProperties"] = True
@@ -221,7 +225,7 @@ def _open(use: Node, definitions: Node, knobs: Sequence[Knobs], *, searched: boo
     for entry in knobs:
         config = _schema_of(entry.config)
         definitions.update(config.pop("definitions"))
-        named = {"required": ["use"], "properties": {"use": {"enum": sorted(entry.names)}}}
+        named = {"required": [key], "properties": {key: {"enum": sorted(entry.names)}}}
         written = config.get("properties", {}).items()
         fields = {name: _searched(field) if searched else field for name, field in written}
         if fields:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from threatspec.schema._base import Described
 from threatspec.schema._build import BuildStep, check_build
 from threatspec.schema._fields import Name, Text, as_tuple, complaint
+from threatspec.schema._safeguard import SafeguardEntry, SafeguardUse
 from threatspec.schema._units import Count
 
 __all__ = [
@@ -33,8 +34,6 @@ def is_judge(ref: str) -> bool:
 class Subject(Described):
     """The model a claim is about: base weights + safeguard."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"safeguards"})
-
     model: Text
     """Where the weights are: `specimen:NAME`, `path:FOLDER`, `gguf:NAME` (fetched by `threatspec
     models fetch NAME`), `hf:REPO@REVISION` or `endpoint:URL#MODEL`; or `judge:NAME`, a judge that
@@ -45,13 +44,25 @@ class Subject(Described):
     """A subject that is safe untouched and must break, which shows that the attack is alive."""
     build: Annotated[tuple[BuildStep, ...], BeforeValidator(as_tuple)] = ()
     """How the subject is made from `model` before anything is asked: adapted to tasks, merged."""
+    safeguards: Annotated[tuple[SafeguardEntry, ...], BeforeValidator(as_tuple)] = ()
+    """What is done to it, or by its provider, so that it holds; absent = already in the weights."""
     build_seed: int = Field(default=0, ge=0)
-    """Seed of everything random in `build`."""
+    """Seed of everything random in `build` and `safeguards`."""
 
     @model_validator(mode="after")
     def _fits(self) -> Subject:
         check_build(self.build)
         return self
+
+    @property
+    def unfitted(self) -> tuple[SafeguardUse, ...]:
+        """Safeguards that are still to be applied."""
+        return tuple(one for one in self.safeguards if not one.fitted)
+
+    @property
+    def guarded_by(self) -> frozenset[str]:
+        """Kinds of its safeguards, in the weights or not."""
+        return frozenset(one.kind for one in self.safeguards)
 
 
 def _judge(value: Any) -> Any:

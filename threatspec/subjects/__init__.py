@@ -3,6 +3,7 @@
 from threatspec.subjects._card import Offer, SubjectCard
 from threatspec.subjects._fetch import FETCHABLE, cache_folder, fetch_model, is_fetched
 from threatspec.subjects._locate import check_reference, describe, locate
+from threatspec.subjects._policy import ServingPolicy
 from threatspec.subjects._request import Request
 from threatspec.subjects._tampers import (
     DataPoison,
@@ -20,6 +21,7 @@ __all__ = [
     "Offer",
     "Request",
     "RequestTamper",
+    "ServingPolicy",
     "ServingTamper",
     "SubjectCard",
     "Tamper",

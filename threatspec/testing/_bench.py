@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threatspec.attacks import ATTACKS
-from threatspec.records import ArtefactStore, Budget, Execution, Stream, Trial, TrialKind
+from threatspec.records import ArtefactStore, Budget, Execution, Spend, Stream, Trial, TrialKind
+from threatspec.runners._asks import Asks
 from threatspec.runners._executor import Executor
+from threatspec.runners._stopwatch import Stopwatch
 from threatspec.subjects import SubjectCard, Tamper, describe
-from threatspec.training import Meter, TrainingJob, TrainingPolicy, Trajectory
+from threatspec.training import Meter
 
 if TYPE_CHECKING:
     from threatspec.records import TrialResult
@@ -29,6 +31,8 @@ class Bench:
         self.card: SubjectCard = describe(subject, Path())
         self.store = ArtefactStore(folder / "artefacts")
         self._executor = Executor(self.store, Path(), Execution())
+        self.spent = Spend()
+        """Of what was driven last."""
 
     @property
     def subject(self) -> ResidentSubject:
@@ -69,11 +73,11 @@ class Bench:
             found[name] = self._executor.run(trial, {})
         return found
 
-    def train(self, job: TrainingJob) -> Trajectory:
-        """One training run without a budget."""
-        from threatspec.training._resident import ResidentTrainer
-
-        [found] = ResidentTrainer(self.subject, self.store).train([job], TrainingPolicy(), Meter())
+    def drive(self, steps: Generator[Any, Any, Any]) -> Any:
+        """Answer everything that a generator asks for, without a budget; what it returns."""
+        meter = Meter()
+        found = Asks(self.subject, self.store, meter, Stopwatch()).drive(steps)
+        self.spent = meter.spend
         return found
 
     @contextmanager

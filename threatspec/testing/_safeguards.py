@@ -7,25 +7,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from threatspec.measures import benchmark
+from threatspec.attacks import SAFEGUARD_SPLITS, training_rows
 from threatspec.records import Stream
 from threatspec.safeguards import (
     SAFEGUARDS,
+    Fitted,
     Safeguard,
     SafeguardConfig,
     SafeguardContext,
-    SafetyRow,
+    Stage,
 )
-from threatspec.subjects import WeightTamper
+from threatspec.subjects import ServingPolicy
 from threatspec.testing._parts import check_config, check_says
-from threatspec.training import TrainingJob, TrainingPolicy, TrainingRow
+from threatspec.training import TrainingPolicy
 
 if TYPE_CHECKING:
     from threatspec.testing._bench import Bench
 
 __all__ = ["SafeguardConformance"]
-
-Fitted = tuple[list[TrainingJob], WeightTamper | None]
 
 
 class SafeguardConformance:
@@ -57,50 +56,64 @@ class SafeguardConformance:
     def test_its_parts_are_present_and_typed(self) -> None:
         check_says(self.safeguard.says)
         check_config(self.safeguard.Config, SafeguardConfig, self.knobs)
+        assert self.safeguard.stages, "it acts at no stage"
+        assert self.safeguard.stages <= set(Stage)
 
-    def test_it_acts_at_one_stage_at_least(self, bench: Bench) -> None:
-        policy = self.safeguard.training_policy(self.safeguard.Config(**self.knobs))
-        assert policy is None or isinstance(policy, TrainingPolicy)
-        jobs, fitted = self._fit(bench, 0)
-        assert fitted is None or isinstance(fitted, WeightTamper)
-        assert policy is not None or fitted is not None, "it does nothing at any stage"
-        assert fitted is not None or not jobs, "it trains and keeps nothing of it"
+    def test_it_acts_at_the_stages_that_it_declares(self, bench: Bench) -> None:
+        fitted, context = self._fit(bench, 0), _context(bench, 0)
+        given = (context, self._config, fitted.provided)
+        training = self.safeguard.training_policy(*given)
+        serving = self.safeguard.serving_policy(*given)
+        assert training is None or isinstance(training, TrainingPolicy)
+        assert serving is None or isinstance(serving, ServingPolicy)
+        acts = {
+            Stage.RELEASE: bool(fitted.tampers),
+            Stage.TRAINING: training is not None,
+            Stage.SERVING: serving is not None,
+        }
+        assert {stage for stage, there in acts.items() if there} == self.safeguard.stages
 
-    def test_equal_seeds_fit_equal_weights(self, bench: Bench) -> None:
+    def test_equal_seeds_fit_equally(self, bench: Bench) -> None:
         first = self._fit(bench, 0)
         bench.disturb()
         assert self._fit(bench, 0) == first
 
     def test_fitting_and_unmounting_give_the_weights_back_bit_exactly(self, bench: Bench) -> None:
         before = bench.weights()
-        _, fitted = self._fit(bench, 0)
+        fitted = self._fit(bench, 0)
         assert bench.weights() == before, "fitting changed the subject"
-        if fitted is not None:
-            with bench.mounted([fitted]):
-                pass
+        with bench.mounted(fitted.tampers):
+            assert (bench.weights() != before) is any(t.form == "dense" for t in fitted.tampers)
         assert bench.weights() == before, "unmounting changed the subject"
 
+    def test_its_cost_is_near_what_is_metered(self, bench: Bench) -> None:
+        context = _context(bench, 0)
+        rows = [*context.safety, *context.benign]
+        words = max(len(f"{row.prompt} {row.answer}".split()) for row in rows)
+        predicted = self.safeguard.cost(bench.card, self._config, len(rows), words)
+        self._fit(bench, 0)
+        spent = bench.spent
+        assert predicted.steps == spent.steps
+        if spent.flops:
+            assert 1 / 3 < predicted.flops / spent.flops < 3
+
+    @property
+    def _config(self) -> Any:
+        return self.safeguard.Config(**self.knobs)
+
     def _fit(self, bench: Bench, seed: int) -> Fitted:
-        config = self.safeguard.Config(**self.knobs)
-        steps = self.safeguard.fit(_context(bench, seed), config)
-        jobs: list[TrainingJob] = []
-        try:
-            jobs.append(next(steps))
-            while True:
-                jobs.append(steps.send(bench.train(jobs[-1])))
-        except StopIteration as stop:
-            return jobs, stop.value
+        found: Fitted = bench.drive(self.safeguard.fit(_context(bench, seed), self._config))
+        return found
 
 
 def _context(bench: Bench, seed: int) -> SafeguardContext:
-    restricted = benchmark("specimen/restricted", Path()).items("safeguard_train")[:8]
-    benign = benchmark("specimen/benign", Path()).items("safeguard_train")[:8]
+    sources = (f"specimen/{name}#safeguard_train" for name in ("restricted", "benign"))
+    safety, benign = (training_rows(s, Path(), SAFEGUARD_SPLITS)[:8] for s in sources)
     return SafeguardContext(
         subject=bench.card,
-        safety=[
-            SafetyRow(id=i.id, prompt=i.prompt, answer=i.answer, refusal=i.refusal)
-            for i in restricted
-        ],
-        benign=[TrainingRow(id=i.id, prompt=i.prompt, answer=i.answer) for i in benign],
+        safety=safety,
+        benign=benign,
         seeds=dict.fromkeys(Stream, seed),
+        tokens=bench.subject.tokens,
+        text=bench.subject.text,
     )

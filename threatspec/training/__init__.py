@@ -15,6 +15,7 @@ from threatspec.training._job import (
     Adapter,
     Hyperparameters,
     MaskUse,
+    Objective,
     Perturbation,
     Trainer,
     TrainingJob,
@@ -22,7 +23,7 @@ from threatspec.training._job import (
     Trajectory,
 )
 from threatspec.training._meter import BudgetExceeded, Meter
-from threatspec.training._policy import TrainingPolicy
+from threatspec.training._policy import TrainingBlocked, TrainingPolicy, together
 from threatspec.training._schedule import learning_rate, steps_per_epoch
 from threatspec.training._trainers import TRAINERS, Backend
 
@@ -40,11 +41,13 @@ __all__ = [
     "MaskRequest",
     "MaskUse",
     "Meter",
+    "Objective",
     "Perturbation",
     "ScoreRequest",
     "Suffix",
     "SuffixRequest",
     "Trainer",
+    "TrainingBlocked",
     "TrainingJob",
     "TrainingPolicy",
     "TrainingRow",
@@ -52,5 +55,6 @@ __all__ = [
     "forward_flops",
     "learning_rate",
     "steps_per_epoch",
+    "together",
     "training_flops",
 ]

@@ -28,6 +28,9 @@ class Encoded:
     """Whether what precedes the answer carries loss too."""
     padded: int = 0
     """Padding up to this length carries loss too."""
+    reference: tuple[float, ...] = ()
+    """Log-probability of each token of the answer under a model that a policy compares with, in
+    nats; empty = it compares with none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,15 @@ class Batch:
     places: torch.Tensor | None = None
     """Position ids where several rows share a sequence: each row begins at 0. None = one row per
     sequence."""
+    reference: torch.Tensor | None = None
+    """Log-probabilities of a policy's model; 0 outside answers. None = no row has any."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
         return Batch(
             self.ids.to(device), self.mask.to(device), self.weights.to(device),
             self.positions.to(device), None if self.places is None else self.places.to(device),
+            None if self.reference is None else self.reference.to(device),
         )  # fmt: skip
 
     @property
@@ -166,4 +172,13 @@ def collate(rows: Sequence[Encoded], pad: int) -> Batch:
         # nothing predicts the first token
         weights[index, 1 if row.whole else row.start : max(end, row.padded)] = row.weight
         positions[index, row.start : end] = torch.arange(end - row.start)
-    return Batch(ids, mask, weights, positions)
+    return Batch(ids, mask, weights, positions, reference=_reference(rows, shape))
+
+
+def _reference(rows: Sequence[Encoded], shape: tuple[int, int]) -> torch.Tensor | None:
+    if not any(row.reference for row in rows):
+        return None
+    found = torch.zeros(shape)
+    for index, row in enumerate(rows):
+        found[index, row.start : row.start + len(row.reference)] = torch.tensor(row.reference)
+    return found

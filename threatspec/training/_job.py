@@ -19,6 +19,7 @@ __all__ = [
     "Hosted",
     "Hyperparameters",
     "MaskUse",
+    "Objective",
     "Perturbation",
     "Trainer",
     "TrainingJob",
@@ -140,6 +141,17 @@ class MaskUse(Model):
     gradient. `rewind`: everything moves, and True is set back after the last step."""
 
 
+class Objective(Model):
+    """A loss that takes more than answers: what a safeguard minimises in their place."""
+
+    name: str
+    """A row of the table of objectives (`threatspec.training.objectives.OBJECTIVES`)."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of the objective, as plain data."""
+    beside: tuple[TrainingRow, ...] = ()
+    """Rows of the second kind that it reads, for example those whose answers are to be kept."""
+
+
 class TrainingJob(Model):
     """One training run that somebody asks for."""
 
@@ -150,6 +162,8 @@ class TrainingJob(Model):
     """Steps after which the weights are kept; the last step always is."""
     mask: MaskUse | None = None
     """None = every trainable parameter may move."""
+    objective: Objective | None = None
+    """None = the token losses of the rows."""
 
 
 @dataclass(frozen=True, slots=True)

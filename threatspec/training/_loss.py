@@ -45,7 +45,8 @@ def batch_loss(
     token_loss = nn.functional.cross_entropy(
         predicted.reshape(-1, predicted.shape[-1]).float(), wanted.reshape(-1), reduction="none"
     ).view_as(weights)
-    imposed = policy.token_weights(token_loss * (weights > 0), positions)
+    reference = None if batch.reference is None else batch.reference[:, 1:]
+    imposed = policy.token_weights(token_loss * (weights > 0), positions, reference)
     loss = (token_loss * weights * (1 if imposed is None else imposed)).sum()
     share = weights.sum() if total is None else torch.tensor(total, device=loss.device)
     return loss / share.clamp_min(1e-12)

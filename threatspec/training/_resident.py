@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from threatspec.errors import ThreatspecError
 from threatspec.records import ArtefactStore
 from threatspec.subjects._resident import ResidentSubject
 from threatspec.training._batches import encode
@@ -38,10 +37,10 @@ class ResidentTrainer:
 
     def _train(self, job: TrainingJob, policy: TrainingPolicy, meter: Meter) -> Trajectory:
         meter.begin_run()
-        given = policy.mix(policy.admit(job.rows))
-        if not given:
-            raise ThreatspecError("TS-DATA", "the provider's policy admitted none of the rows")
-        rows = encode(self.subject, given, job.hyperparameters)
+        given = policy.given(job.rows)
+        rows = policy.begin(
+            self.subject, encode(self.subject, given, job.hyperparameters), self.store
+        )
         method = method_of(self.subject, job)
         with method.trainable() as model:
             return Run(self, method, model, rows, policy, meter).trajectory()

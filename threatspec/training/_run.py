@@ -25,6 +25,7 @@ from threatspec.training._optimizers import evaluated, make_optimizer
 from threatspec.training._packing import require_apart
 from threatspec.training._policy import TrainingPolicy
 from threatspec.training._schedule import learning_rate
+from threatspec.training.objectives import objective_of
 
 if TYPE_CHECKING:
     from threatspec.training._resident import ResidentTrainer
@@ -64,6 +65,9 @@ class Run:
         self.own = [p for p in method.named.values() if p.requires_grad]
         self.optimizer = make_optimizer(self.own, self.hyper)
         self.accumulator = Accumulator(model, policy, self.hyper, pad, self.card.context)
+        self.objective = (
+            objective_of(trainer, model, self.job, list(rows)) if self.job.objective else None
+        )
         self.distinct = list({(row.ids, row.start): row for row in rows}.values())
         self.log = _Log()
 
@@ -76,22 +80,23 @@ class Run:
         torch.manual_seed(self.job.seeds.get(Stream.TRAIN, 0))
         self.model.train()
         for step, chosen in enumerate(order, start=1):
-            self._step(step, [self.rows[i] for i in chosen])
+            self._step(step, chosen)
             if step in wanted:
                 kept[step] = self._checkpoint()
         self.model.eval()
         with self._as_kept():
             return Trajectory(kept, self._realised(before), self.log.spend)
 
-    def _step(self, step: int, rows: Sequence[Encoded]) -> None:
+    def _step(self, step: int, chosen: Sequence[int]) -> None:
+        rows = [self.rows[i] for i in chosen]
         parts = self.accumulator.parts(rows)
-        cost = self._cost(parts)
+        cost = self._cost(step, chosen, parts)
         self.meter.charge(cost)
         rate = learning_rate(step - 1, self.hyper, len(self.rows))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.accumulator.backward(rows)
+        loss = self._backward(step, chosen, rows)
         self.policy.mask_gradients(self.model)
         self.frozen.mask_gradients()
         norm, clipped = clip_gradients(self.own, self.hyper)
@@ -102,7 +107,14 @@ class Run:
         self.frozen.hold()
         self._note(rate, loss, sum(part.loss_tokens for part in parts), norm, clipped, cost)
 
-    def _cost(self, parts: Sequence[Batch]) -> Spend:
+    def _backward(self, step: int, chosen: Sequence[int], rows: Sequence[Encoded]) -> float:
+        if self.objective is not None:
+            return self.objective.backward(step, chosen)
+        return self.accumulator.backward(rows)
+
+    def _cost(self, step: int, chosen: Sequence[int], parts: Sequence[Batch]) -> Spend:
+        if self.objective is not None:
+            return self.objective.cost(step, chosen) + Spend(steps=1)
         return sum((self.method.spend(part) for part in parts), Spend(steps=1))
 
     def _note(
@@ -151,7 +163,11 @@ class Run:
             halved=self.accumulator.halved,
             clipped=log.clipped,
             frozen=self.frozen.size,
+            details={name: tuple(noted) for name, noted in self._details().items()},
         )
+
+    def _details(self) -> dict[str, list[float]]:
+        return self.objective.details if self.objective is not None else {}
 
 
 def _require_finite(step: int, loss: float, norm: float) -> None:

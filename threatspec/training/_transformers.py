@@ -59,11 +59,10 @@ class TransformersTrainer:
 
     def _train(self, job: TrainingJob, policy: TrainingPolicy, meter: Meter) -> Trajectory:
         meter.begin_run()
-        rows = policy.mix(policy.admit(job.rows))
+        rows = policy.given(job.rows)
         require_supported(job, rows, policy)
-        if not rows:
-            raise ThreatspecError("TS-DATA", "the provider's policy admitted none of the rows")
         encoded = encode(self.subject, rows, job.hyperparameters)
+        encoded = list(policy.begin(self.subject, encoded, self.store))
         method = method_of(self.subject, job)
         with method.trainable() as model, _undisturbed(model):
             method.begin(encoded)

@@ -48,13 +48,10 @@ def _lacking(
         "schedule step-per-epoch": hyper.schedule == "step-per-epoch",
         "cosine-restarts whose cycles do not fill the steps": not _whole_cycles(hyper),
         "rows of different weights": len({row.weight for row in rows if row.weight}) > 1,
-        "weights of token losses": _imposes(policy, "token_weights"),
+        "weights of token losses": policy.imposes("token_weights"),
+        "an objective of its own": job.objective is not None,
     }
     return (what for what, missing in absent.items() if missing)
-
-
-def _imposes(policy: TrainingPolicy, hook: str) -> bool:
-    return getattr(type(policy), hook) is not getattr(TrainingPolicy, hook)
 
 
 def _whole_cycles(hyper: Hyperparameters) -> bool:

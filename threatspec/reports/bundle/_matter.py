@@ -21,7 +21,7 @@ from threatspec.records import (
     TrialStatus,
 )
 from threatspec.reports.bundle._bundle import Bundle
-from threatspec.schema import Spec
+from threatspec.schema import Claim, Spec
 
 __all__ = ["Matter", "attack_of", "benchmark_of", "judge_of"]
 
@@ -53,14 +53,19 @@ class Matter:
         return {one.id: one for one in self._expanded()}
 
     def _expanded(self) -> list[Expanded]:
-        known = list(self.spec.all_subjects)
-        return [
-            one
-            for claim in self.spec.claims
-            for one in expand(
-                claim, list(claim.subject or known), [p.name for p in self.of(claim.against)]
-            )
-        ]
+        return [one for claim in self.spec.claims for one in expand(claim, self._met_by(claim))]
+
+    def _met_by(self, claim: Claim) -> dict[str, list[str]]:
+        """Names of the procedures that each subject of a claim meets."""
+        subjects = self.spec.all_subjects
+        return {
+            name: [
+                procedure.name
+                for procedure in self.of(claim.against)
+                if not procedure.against or procedure.against in subjects[name].guarded_by
+            ]
+            for name in claim.subject or subjects
+        }
 
     def of(self, adversary: str) -> list[Procedure]:
         """Procedures of an adversary, in the order of the plan."""
