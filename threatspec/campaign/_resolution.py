@@ -184,7 +184,8 @@ def _like(subject: Subject, ref: str, built: Recipe | None) -> None:
         text = f"beside {subject.model} this must be {kind} too, but got {ref!r}"
         raise ThreatspecError("TS-MODEL-MISSING", text)
     if built and is_judge(ref):
-        raise ThreatspecError("TS-ACCESS", f"{ref} is a judge, which cannot be built; leave `build` out")
+        text = f"{ref} is a judge, and nothing builds one; leave `build` and `safeguards` out"
+        raise ThreatspecError("TS-ACCESS", text)
 
 
 def _check_build(found: Resolution, recipe: Recipe, place: Place) -> None:

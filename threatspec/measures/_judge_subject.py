@@ -1,4 +1,4 @@
-"""A judge as the subject of a claim: asked about labelled replies, it answers yes, no or unscorable.
+"""A judge as the subject of a claim: of labelled replies it says yes, no or unscorable.
 
 `judge:NAME` is a judge as it comes; `judge:NAME?KEY=VALUE&KEY=VALUE` one with settings. A value is
 JSON where it can be read so, else text; `&` and `%` in it are written `%26` and `%25`.

@@ -1,8 +1,8 @@
 """Judge `agreement`: the reply is what people said of the same row. For subjects that are judges.
 
-The share of rows that it answers `yes` is the accuracy of the judge that is the subject; read on the
-slices `[label=yes]` and `[label=no]` it is the two recalls. Kappa is no share of rows and is
-printed by `threatspec judges compare` (Cohen 1960; sorry-bench, arXiv 2406.14598, section 3).
+The share of rows that it answers `yes` is the accuracy of the judge that is the subject; read on
+the slices `[label=yes]` and `[label=no]` it is the two recalls. Kappa is no share of rows:
+`threatspec judges compare` prints it.
 """
 
 from __future__ import annotations
