@@ -27,7 +27,7 @@ from threatspec.reports import (
     verdict_json,
 )
 
-__all__ = ["announce", "finish", "terminal"]
+__all__ = ["announce", "details_of", "finish", "terminal"]
 
 _REAL = ("gguf:", "hf:", "path:")
 """Subjects whose campaigns take long enough to be worth a warning."""
@@ -88,7 +88,7 @@ def finish(
     evidence, verdict = outcome.evidence, outcome.verdict
     wanted = {**({"html": html} if html else {}), **(files or {})}
     piped = require_one_output(wanted, as_json)
-    details = _details(outcome) if full or html else None
+    details = details_of(outcome) if full or html else None
     with unread_is_no_failure():
         if as_json:
             click.echo(report_json(evidence, verdict, details) if full else verdict_json(verdict))
@@ -101,7 +101,8 @@ def finish(
     return 0 if exit_zero else int(exit_code(verdict, accept_waivers=accept_waivers))
 
 
-def _details(outcome: api.Outcome) -> Details:
+def details_of(outcome: api.Outcome) -> Details:
+    """What a full report shows beside the verdicts."""
     with Ledger.open(outcome.folder) as ledger:
         return collect(ledger, outcome.verdict)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import click
 from threatspec.cli._options import exhaustive_option, json_option, runner_option
 
 if TYPE_CHECKING:
-    from threatspec.campaign import ClaimForecast, Forecast
+    from threatspec.campaign import ClaimForecast, Forecast, InstrumentForecast
     from threatspec.records import Plan, PlannedClaim
     from threatspec.runners import Profile
 
@@ -44,7 +44,7 @@ def command(
     threatspec plan claims/quickstart.yaml --out plan.json
     """
     from threatspec import api
-    from threatspec.campaign import forecast, require_decidable
+    from threatspec.campaign import forecast, forecast_instruments, require_decidable
     from threatspec.cli._settings import settings
     from threatspec.cli._streams import unread_is_no_failure
     from threatspec.records import Execution
@@ -52,12 +52,12 @@ def command(
 
     profile = load_profile(settings(file, runner=runner).runner)
     plan = api.plan(file, execution=Execution(exhaustive=exhaustive))
-    found = forecast(plan)
+    found, read = forecast(plan), forecast_instruments(plan)
     with unread_is_no_failure():
         if as_json:
-            click.echo(json.dumps(_data(plan, found, profile), indent=1))
+            click.echo(json.dumps(_data(plan, found, read, profile), indent=1))
         else:
-            _print(plan, found, profile)
+            _print(plan, found, read, profile)
     require_decidable(plan)  # last: what was printed shows why
     if out is not None:
         out.write_text(plan.text, encoding="utf-8")
@@ -66,7 +66,9 @@ def command(
     return 0
 
 
-def _data(plan: Plan, found: Forecast, profile: Profile) -> dict[str, Any]:
+def _data(
+    plan: Plan, found: Forecast, read: Sequence[InstrumentForecast], profile: Profile
+) -> dict[str, Any]:
     hours = profile.hours(found.spend.flops)
     usd = profile.usd(hours)
     return {
@@ -82,10 +84,13 @@ def _data(plan: Plan, found: Forecast, profile: Profile) -> dict[str, Any]:
              "predicted": claim.predicted.model_dump(mode="json")}
             for claim in found.claims
         ],
+        "instruments": [asdict(one) for one in read],
     }  # fmt: skip
 
 
-def _print(plan: Plan, found: Forecast, profile: Profile) -> None:
+def _print(
+    plan: Plan, found: Forecast, read: Sequence[InstrumentForecast], profile: Profile
+) -> None:
     from rich.text import Text
 
     from threatspec.cli._outcome import terminal
@@ -98,7 +103,17 @@ def _print(plan: Plan, found: Forecast, profile: Profile) -> None:
         console.print()
     size = f"{found.cells} cells, {found.trials} trials"
     total = f"{size}, {spend_words(found.spend)} predicted for the attacks"
-    print_facts(console, [("in all", total), *_money(found, profile)])
+    print_facts(console, [("in all", total), *_money(found, profile), *_read(read)])
+
+
+def _read(read: Sequence[InstrumentForecast]) -> Iterator[tuple[str, str]]:
+    """What is beside the claims: its trials are among those in all, what it costs is not."""
+    from threatspec.reports import counted, one_line
+
+    for one in read:
+        trials = f"{counted(one.trials, 'trial')} of {counted(one.prompts, 'prompt')}"
+        steps = f" and {counted(one.steps, 'optimiser step')}" if one.steps else ""
+        yield "instrument", f"{one_line(one.name)}: {trials}{steps}, charged to no adversary"
 
 
 def _money(found: Forecast, profile: Profile) -> Iterator[tuple[str, str]]:
