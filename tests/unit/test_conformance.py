@@ -14,8 +14,10 @@ from threatspec.attacks import ATTACKS
 from threatspec.attacks.none import NoAttack
 from threatspec.attacks.prefill import PrefillTamper
 from threatspec.campaign import attack_cards
+from threatspec.instruments import INSTRUMENTS
+from threatspec.instruments.kl_profile import KlProfile
 from threatspec.measures import BENCHMARKS, JUDGES, Benchmark, Item, Judge, Judgement
-from threatspec.records import Outcome, Spend, Stream
+from threatspec.records import Curve, Outcome, Spend, Stream
 from threatspec.registry import Registry
 from threatspec.resources import shipped
 from threatspec.safeguards import SAFEGUARDS
@@ -23,6 +25,7 @@ from threatspec.subjects import RequestTamper
 from threatspec.testing import (
     AttackConformance,
     BenchmarkConformance,
+    InstrumentConformance,
     JudgeConformance,
     SafeguardConformance,
 )
@@ -47,6 +50,17 @@ WITH_MODELS = frozenset({"classifier", "llm"})
 """Judges that need a model; their suites run beside their tests."""
 SETTINGS: dict[str, dict[str, Any]] = {"keywords": {"any_of": ("sure", "answer")}}
 
+READ: dict[str, dict[str, Any]] = {
+    "kl-profile": {"benchmark": "specimen/restricted", "prompts": 4, "tokens": 3},
+    "refusal-strength": {
+        "restricted": "specimen/restricted", "benign": "specimen/benign", "prompts": 6,
+    },
+    "token-dynamics": {
+        "from": "specimen/restricted#attack_train", "n": 4, "batch_size": 4, "lr": 1e-4,
+        "steps": (0, 2), "tokens": 3,
+    },
+}  # fmt: skip
+
 
 def knobs(config: type[Any], given: dict[str, Any]) -> dict[str, Any]:
     return {**given, **{name: SMALL[name] for name in config.model_fields if name in SMALL}}
@@ -60,6 +74,8 @@ def attack_suites() -> Iterator[tuple[str, type]]:
         own["folder"] = Path(__file__).parents[1] / "support"
         if kind == "multi-turn":
             own["knobs"] |= {"rewriter": "rows:turns.jsonl"}
+        if kind == "transfer-suffix":
+            own["knobs"] |= {"surrogate": "specimen:undefended"}
         yield f"TestAttack_{kind}", type(kind, (AttackConformance,), own)
 
 
@@ -67,6 +83,9 @@ def other_suites() -> Iterator[tuple[str, type]]:
     for kind in sorted(set(JUDGES.names()) - WITH_MODELS):
         own: dict[str, Any] = {"kind": kind, "settings": SETTINGS.get(kind, {})}
         yield f"TestJudge_{kind}", type(kind, (JudgeConformance,), own)
+    for kind in INSTRUMENTS.names():
+        own = {"kind": kind, "settings": READ[kind]}
+        yield f"TestInstrument_{kind}", type(kind, (InstrumentConformance,), own)
     for kind, safeguard in SAFEGUARDS:
         own = {"kind": kind, "knobs": knobs(safeguard.Config, {})}
         yield f"TestSafeguard_{kind}", type(kind, (SafeguardConformance,), own)
@@ -199,6 +218,42 @@ def test_a_bad_judge_fails_its_suite(
     monkeypatch.setattr(JudgeConformance, "kind", name, raising=False)
     with pytest.raises(error):
         getattr(JudgeConformance(), test)()
+
+
+class Restless(KlProfile):
+    """Draws what chance gives it, leaves its prints on the weights, and says it trains."""
+
+    kind = "restless"
+
+    def steps(self, config: Any) -> int:
+        return 1
+
+    def read(self, context: Any, config: Any) -> tuple[Curve, ...]:
+        next(context.subject.model.parameters()).data.add_(1.0)
+        return (Curve(name="kl", x=(1.0, 1.0), y=(0.0, random.random())),)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "test_its_curves_can_be_drawn",
+        "test_it_reads_the_same_every_time",
+        "test_the_subject_and_the_store_are_as_they_were",
+        "test_a_reading_takes_the_steps_that_it_said",
+    ],
+)
+def test_a_bad_instrument_fails_its_suite(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, test: str
+) -> None:
+    from threatspec.testing._bench import Bench
+
+    suite = InstrumentConformance()
+    monkeypatch.setattr(
+        InstrumentConformance, "kind", use(monkeypatch, INSTRUMENTS, Restless()), raising=False
+    )
+    monkeypatch.setattr(InstrumentConformance, "settings", READ["kl-profile"])
+    with pytest.raises(AssertionError):
+        getattr(suite, test)(Bench(tmp_path, suite.subject))
 
 
 class Leaky(Benchmark):

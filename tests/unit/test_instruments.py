@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from tests.support.specs import ABSENT, load, plan_of, problems_of, write_benchmark
 from tests.support.tiny_models import tiny
 from threatspec import api
+from threatspec.campaign import forecast_instruments
 from threatspec.claims import decide
+from threatspec.cli import main
 from threatspec.instruments import INSTRUMENTS, InstrumentContext
 from threatspec.instruments._direction_kernel import separations
 from threatspec.instruments._kl_kernel import divergence, divergences
@@ -347,6 +349,30 @@ def test_subjects_that_share_a_control_share_its_reading(tmp_path: Path) -> None
     readings = plan.instruments["kl"].readings
     assert len(readings) == 4
     assert len({r.trial for r in readings}) == 2
+    assert [one.trials for one in forecast_instruments(plan)] == [2]
+
+
+def test_a_plan_tells_what_instruments_will_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many trials as there are; two splits of two benchmarks; training where one trains."""
+    plan = plan_of(tmp_path, SHORT)
+    found = {one.name: one for one in forecast_instruments(plan)}
+    trials = {n: sum(t.kind is TrialKind.INSTRUMENT and t.work["instrument"] == one.use
+                     for t in plan.trials.values()) for n, one in found.items()}  # fmt: skip
+    assert {name: one.trials for name, one in found.items()} == trials
+    assert {n: (one.prompts, one.steps) for n, one in found.items()} == {
+        "kl": (2 * 4, 0), "dynamics": (2 * 4, 2 * 2), "strength": (3 * 4 * 6, 0),
+    }  # fmt: skip
+    [written] = tmp_path.glob("*.yaml")
+    with pytest.raises(SystemExit):
+        main(["plan", str(written)])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "dynamics: 2 trials of 8 prompts and 4 optimiser steps, charged to no" in shown
+    with pytest.raises(SystemExit):
+        main(["plan", str(written), "--json"])
+    told = json.loads(capsys.readouterr().out)["instruments"]
+    assert [one["name"] for one in told] == list(found)
 
 
 # what is refused, and where

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
         forecast,
         require_decidable,
     )
+    from threatspec.campaign._forecast_instruments import (
+        InstrumentForecast,
+        forecast_instruments,
+    )
     from threatspec.campaign._resolution import models_of
     from threatspec.campaign._resolve import attack_cards
     from threatspec.campaign._seeds import replicate_seeds, search_seed
@@ -30,6 +34,7 @@ __all__ = [
     "ClaimForecast",
     "Expanded",
     "Forecast",
+    "InstrumentForecast",
     "as_attack",
     "attack_cards",
     "check_code",
@@ -38,6 +43,7 @@ __all__ = [
     "compile_plan",
     "expand",
     "forecast",
+    "forecast_instruments",
     "models_of",
     "procedure_id",
     "procedure_ids",
@@ -57,6 +63,7 @@ __getattr__ = lazy(
         "_resolution": ("models_of",),
         "_expand": ("Expanded", "expand"),
         "_forecast": ("ClaimForecast", "Forecast", "forecast", "require_decidable"),
+        "_forecast_instruments": ("InstrumentForecast", "forecast_instruments"),
         "_resolve": ("attack_cards",),
         "_seeds": ("replicate_seeds", "search_seed"),
     },

@@ -86,6 +86,10 @@ class Instrument(ABC):
     def prompts(self, config: Any) -> tuple[Prompts, ...]:
         """What is read, in the order of the settings."""
 
+    def steps(self, config: Any) -> int:
+        """Optimiser steps of one reading, for whoever wants to know before it is read."""
+        return 0
+
     @abstractmethod
     def read(self, context: InstrumentContext, config: Any) -> tuple[Curve, ...]:
         """The curves of one subject.

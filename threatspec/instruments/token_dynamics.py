@@ -83,6 +83,10 @@ class TokenDynamics(Instrument):
         name, _, split = config.source.rpartition("#")
         return (Prompts("from", name, split, config.n, True),)
 
+    def steps(self, config: TokenDynamicsConfig) -> int:
+        """One training, up to the last step that is read."""
+        return max(config.steps)
+
     def read(self, context: InstrumentContext, config: TokenDynamicsConfig) -> tuple[Curve, ...]:
         """A curve of losses and one of gradient norms after each of the steps."""
         [prompts] = self.prompts(config)

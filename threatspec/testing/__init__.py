@@ -13,6 +13,7 @@ import pytest
 pytest.register_assert_rewrite(
     "threatspec.testing._attacks",
     "threatspec.testing._benchmarks",
+    "threatspec.testing._instruments",
     "threatspec.testing._judges",
     "threatspec.testing._parts",
     "threatspec.testing._safeguards",
@@ -20,12 +21,14 @@ pytest.register_assert_rewrite(
 
 from threatspec.testing._attacks import AttackConformance  # noqa: E402
 from threatspec.testing._benchmarks import BenchmarkConformance  # noqa: E402
+from threatspec.testing._instruments import InstrumentConformance  # noqa: E402
 from threatspec.testing._judges import JudgeConformance  # noqa: E402
 from threatspec.testing._safeguards import SafeguardConformance  # noqa: E402
 
 __all__ = [
     "AttackConformance",
     "BenchmarkConformance",
+    "InstrumentConformance",
     "JudgeConformance",
     "SafeguardConformance",
 ]

@@ -13,12 +13,13 @@ from threatspec.attacks import ATTACKS
 from threatspec.records import ArtefactStore, Budget, Execution, Spend, Stream, Trial, TrialKind
 from threatspec.runners._asks import Asks
 from threatspec.runners._executor import Executor
+from threatspec.runners._instruments import read_instrument
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.subjects import SubjectCard, Tamper, describe
 from threatspec.training import Meter
 
 if TYPE_CHECKING:
-    from threatspec.records import TrialResult
+    from threatspec.records import Curve, TrialResult
     from threatspec.subjects._resident import ResidentSubject
 
 __all__ = ["Bench"]
@@ -71,6 +72,26 @@ class Bench:
                 work={"score": request.model_dump(mode="json"), "data": data},
             )  # fmt: skip
             found[name] = self._executor.run(trial, {})
+        return found
+
+    def reading(
+        self, kind: str, settings: dict[str, Any], base: str | None, folder: Path
+    ) -> tuple[Curve, ...]:
+        """Curves of one instrument; what it spent is in `spent`."""
+        work: dict[str, Any] = {
+            "instrument": kind,
+            "settings": settings,
+            "base": base,
+            "benchmarks": [],
+        }
+        trial = Trial(
+            id="conformance", kind=TrialKind.INSTRUMENT, subject=self.card.ref, needs=(), work=work
+        )
+        meter = Meter()
+        asks = Asks(self.subject, self.store, meter, Stopwatch())
+        compared = None if base is None else self._executor.subject(base)
+        found = read_instrument(trial, asks, compared, folder, Execution().micro_batch)
+        self.spent = meter.spend
         return found
 
     def drive(self, steps: Generator[Any, Any, Any]) -> Any:
