@@ -36,6 +36,8 @@ FIELDS: dict[str, type[schema.Model]] = {
     "Subject": schema.Subject,
     "Adapt": schema.AdaptStep,
     "Merge": schema.MergeStep,
+    "Safeguards": schema.SafeguardUse,
+    "Safeguard budget": schema.SafeguardBudget,
     "Measure": schema.Measure,
     "Calibration": schema.Calibration,
     "Serving": schema.Serving,
@@ -60,7 +62,6 @@ FIELDS: dict[str, type[schema.Model]] = {
     "Ray profiles": _beside(RayProfile, LocalProfile),
 }
 NOT_EVALUATED: dict[str, type[schema.Model]] = {
-    "subject": schema.Subject,
     "measure": schema.Measure,
     "owns": schema.Owns,
     "limits": schema.Limits,

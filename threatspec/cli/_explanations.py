@@ -135,12 +135,20 @@ def _description(name: str) -> Iterator[Explanation]:
 
 
 def _safeguard(name: str) -> Iterator[Explanation]:
-    from threatspec.safeguards import SAFEGUARDS
+    from threatspec.safeguards import SAFEGUARDS, Stage
 
     if name in SAFEGUARDS.names():
         found = SAFEGUARDS.get(name)
-        knobs = _knobs(found.Config, {})
-        yield Explanation(name, "safeguard", found.says, tuple(_origin(SAFEGUARDS, name)), knobs)
+        stages = _listed([stage.value for stage in Stage if stage in found.stages])
+        released = found.stages == {Stage.RELEASE}
+        where = "stays in the weights" if released else "refused: a provider imposes it"
+        facts = (
+            ("acts", f"at {stages}"),
+            ("source", found.source),
+            ("against weights_write", where),
+            *_origin(SAFEGUARDS, name),
+        )
+        yield Explanation(name, "safeguard", found.says, facts, _knobs(found.Config, {}))
 
 
 def _model(name: str) -> Iterator[Explanation]:
