@@ -58,6 +58,26 @@ def test_greedy_replies_are_those_of_transformers(subject: ResidentSubject) -> N
         assert found.reply == subject.text(out[0, ids.shape[1] :].tolist())
 
 
+def test_a_prompt_is_read_once_for_all_its_decodings(subject: ResidentSubject) -> None:
+    """Rows of token ids that go through the model before anything is written."""
+    asked = requests(3)
+    ways = [GREEDY, *(SAMPLED.model_copy(update={"temperature": t}) for t in (0.5, 1.0, 2.0))]
+    read: list[tuple[int, int]] = []
+
+    def note(_: Any, args: Any, given: dict[str, Any]) -> None:
+        read.append(tuple(given["input_ids"].shape))
+
+    seen = subject.model.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        found = subject.ask(asked, ways, micro_batch=1000)
+    finally:
+        seen.remove()
+    assert len(found) == len(asked) * (1 + 3 * SAMPLED.samples)
+    [longest] = {n for n, (_, width) in enumerate(read) if width > 1 and read[n][0] > 1}
+    assert read[longest][0] == len({tuple(subject.render(r, GREEDY)[0]) for r in asked})
+    assert all(rows == 1 for rows, _ in read[:longest])  # what they have in common
+
+
 def test_samples_depend_on_the_seed_and_on_their_number(subject: ResidentSubject) -> None:
     asked = requests(6)
     first, again, other = (
