@@ -15,6 +15,7 @@ from threatspec.training import (
     Mask,
     MaskRequest,
     Meter,
+    ScoreOn,
     SuffixRequest,
     TrainingJob,
     TrainingPolicy,
@@ -23,7 +24,7 @@ from threatspec.training import (
 from threatspec.training._replay import schedule_departure
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from threatspec.training import Edited, Suffix
 
@@ -41,6 +42,7 @@ class Asks:
         watch: seconds by phase.
         backend: name of the trainer.
         policy: what the provider imposes on training.
+        other: loads a model that the adversary has beside the subject, by its reference.
     """
 
     subject: Any
@@ -49,6 +51,7 @@ class Asks:
     watch: Stopwatch
     backend: str = "resident"
     policy: TrainingPolicy = field(default_factory=TrainingPolicy)
+    other: Callable[[str], Any] | None = None
     realised: list[Realised] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     placed: ExitStack = field(default_factory=ExitStack)
@@ -77,6 +80,8 @@ class Asks:
                 return self._edit(ask)
             case SuffixRequest():
                 return self._suffix(ask)
+            case ScoreOn():
+                return self._score(ask)
         raise TypeError(f"an attack must ask for something known, but asked for {type(ask)}")
 
     def _train(self, job: TrainingJob) -> Trajectory:
@@ -84,6 +89,7 @@ class Asks:
 
         trainer = TRAINERS.get(self.backend).on(self.subject, self.store)
         with self.watch.phase("train"):
+            job = self.policy.restrict(job, _AtProvider(self))
             [trajectory] = trainer.train([job], self.policy, self.meter)
             trajectory = self._released(trajectory)
         self.realised.append(trajectory.realised)
@@ -118,6 +124,14 @@ class Asks:
         with self.watch.phase("mount"):
             return make_mask(self.subject, request, self.store)
 
+    def _score(self, ask: ScoreOn) -> str:
+        from threatspec.training.regions import score, score_spend
+
+        spend = score_spend(self.subject.card, ask.request, (*ask.safety, *ask.utility))
+        self.meter.charge(spend)
+        with self.watch.phase("train"):
+            return score(self.subject, ask.request, ask.safety, ask.utility, self.store)
+
     def _edit(self, request: EditRequest) -> Edited:
         from threatspec.training.regions import edit
 
@@ -129,7 +143,29 @@ class Asks:
     def _suffix(self, request: SuffixRequest) -> Suffix:
         from threatspec.training.suffixes import find_suffix
 
+        searched = self.subject
+        if request.surrogate is not None:
+            if self.other is None:
+                raise TypeError("a search on a surrogate must be told how it is loaded")
+            searched = self.other(request.surrogate)
         with self.watch.phase("train"):
-            suffix = find_suffix(self.subject, request, self.store, self.meter)
+            suffix = find_suffix(searched, request, self.store, self.meter)
         self.optimised.append(suffix.optimised)
         return suffix
+
+
+@dataclass(frozen=True)
+class _AtProvider:
+    """Trains and masks before a customer's job: metered apart, and no part of what it realised."""
+
+    asks: Asks
+
+    def train(self, job: TrainingJob) -> Trajectory:
+        from threatspec.training._resident import ResidentTrainer
+
+        trainer = ResidentTrainer(self.asks.subject, self.asks.store)
+        [trajectory] = trainer.train([job], TrainingPolicy(), Meter())
+        return trajectory
+
+    def mask(self, request: MaskRequest) -> Mask:
+        return self.asks._mask(request)

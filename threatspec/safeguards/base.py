@@ -21,6 +21,7 @@ from threatspec.subjects import ServingPolicy, SubjectCard, WeightTamper
 from threatspec.training import (
     EditRequest,
     MaskRequest,
+    ScoreOn,
     TrainingJob,
     TrainingPolicy,
     TrainingRow,
@@ -36,10 +37,10 @@ __all__ = [
     "require_rows",
 ]
 
-Ask = TrainingJob | MaskRequest | EditRequest
+Ask = TrainingJob | MaskRequest | EditRequest | ScoreOn
 """What a safeguard may ask its runner for."""
 Answer = Any
-"""What the runner answers: Trajectory, Mask or Edited, in the order of `Ask`."""
+"""What the runner answers: Trajectory, Mask, Edited or a name of scores, in the order of `Ask`."""
 
 
 class Stage(StrEnum):
@@ -65,6 +66,10 @@ def _no_text(ids: Sequence[int]) -> str:
     raise ThreatspecError("TS-SAFEGUARD", "the subject must have a tokenizer, but has none here")
 
 
+def _no_view(system: str | None, prompt: str) -> list[int]:
+    raise ThreatspecError("TS-SAFEGUARD", "the subject must have a template, but has none here")
+
+
 @dataclass(frozen=True, slots=True)
 class SafeguardContext:
     """What a safeguard works with."""
@@ -78,6 +83,8 @@ class SafeguardContext:
     """Token ids of bare text."""
     text: Callable[[Sequence[int]], str] = _no_text
     """Text of token ids."""
+    rendered: Callable[[str | None, str], list[int]] = _no_view
+    """Token ids that the subject sees of a system prompt and a turn of the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +161,18 @@ SAFEGUARDS: Registry[Safeguard] = Registry(
     "safeguard",
     "TS-UNKNOWN-NAME",
     (
+        "threatspec.safeguards.backdoor_align",
+        "threatspec.safeguards.constrained_sft",
+        "threatspec.safeguards.latent_adversarial_training",
+        "threatspec.safeguards.lotto",
+        "threatspec.safeguards.ptst",
         "threatspec.safeguards.recovery_augmentation",
         "threatspec.safeguards.refusal_mixing",
         "threatspec.safeguards.refusal_training",
+        "threatspec.safeguards.region_freezing",
+        "threatspec.safeguards.repnoise",
+        "threatspec.safeguards.representation_rerouting",
+        "threatspec.safeguards.tar",
     ),
     group="threatspec.safeguards",
     base=Safeguard,

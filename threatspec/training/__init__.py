@@ -6,6 +6,7 @@ from threatspec.training._asks import (
     EditRequest,
     Mask,
     MaskRequest,
+    ScoreOn,
     ScoreRequest,
     Suffix,
     SuffixRequest,
@@ -23,7 +24,7 @@ from threatspec.training._job import (
     Trajectory,
 )
 from threatspec.training._meter import BudgetExceeded, Meter
-from threatspec.training._policy import TrainingBlocked, TrainingPolicy, together
+from threatspec.training._policy import Provider, TrainingBlocked, TrainingPolicy, together
 from threatspec.training._schedule import learning_rate, steps_per_epoch
 from threatspec.training._trainers import TRAINERS, Backend
 
@@ -43,6 +44,8 @@ __all__ = [
     "Meter",
     "Objective",
     "Perturbation",
+    "Provider",
+    "ScoreOn",
     "ScoreRequest",
     "Suffix",
     "SuffixRequest",

@@ -17,6 +17,7 @@ __all__ = [
     "Edited",
     "Mask",
     "MaskRequest",
+    "ScoreOn",
     "ScoreRequest",
     "Suffix",
     "SuffixRequest",
@@ -35,6 +36,14 @@ class ScoreRequest(Model):
     """`safety`: restricted requests with refusals; `utility`: benign requests with answers."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Of the method, as plain data."""
+
+
+class ScoreOn(Model):
+    """Scores on rows of one's own, made at once: what a safeguard of a provider asks for."""
+
+    request: ScoreRequest
+    safety: tuple[TrainingRow, ...] = ()
+    utility: tuple[TrainingRow, ...] = ()
 
 
 class EditRequest(Model):
@@ -110,6 +119,9 @@ class SuffixRequest(Model):
     ascii_only: bool = False
     """Only tokens of printable ASCII."""
     seed: int = 0
+    surrogate: str | None = None
+    """Reference of another model that is searched on in the subject's place, at the adversary's
+    own: none of its prompts is a query."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from threatspec.records import ArtefactStore
     from threatspec.subjects import WeightTamper
     from threatspec.subjects._resident import ResidentSubject
+    from threatspec.training._asks import Mask, MaskRequest
     from threatspec.training._batches import Encoded
-    from threatspec.training._job import TrainingRow
+    from threatspec.training._job import TrainingJob, TrainingRow, Trajectory
 
-__all__ = ["TrainingBlocked", "TrainingPolicy", "together"]
+__all__ = ["Provider", "TrainingBlocked", "TrainingPolicy", "together"]
 
 
 class TrainingBlocked(Exception):
@@ -26,6 +27,18 @@ class TrainingBlocked(Exception):
         super().__init__(f"training was blocked by {hook}")
         self.hook = hook
         """Name of the safeguard."""
+
+
+class Provider(Protocol):
+    """What a policy may do on the subject before somebody's job, at the provider's own expense."""
+
+    def train(self, job: TrainingJob) -> Trajectory:
+        """One training run from the weights that the job would start from."""
+        ...
+
+    def mask(self, request: MaskRequest) -> Mask:
+        """A mask of these weights."""
+        ...
 
 
 class TrainingPolicy:
@@ -59,6 +72,10 @@ class TrainingPolicy:
         if not admitted:
             raise TrainingBlocked(self.name)
         return self.mix(admitted)
+
+    def restrict(self, job: TrainingJob, provider: Provider) -> TrainingJob:
+        """The job as the provider runs it, for example with a mask of the weights."""
+        return job
 
     def begin(
         self, subject: ResidentSubject, rows: Sequence[Encoded], store: ArtefactStore
@@ -117,6 +134,9 @@ class _Both(TrainingPolicy):
 
     def mix(self, rows: Sequence[TrainingRow]) -> Sequence[TrainingRow]:
         return self.second.mix(self.first.mix(rows))
+
+    def restrict(self, job: TrainingJob, provider: Provider) -> TrainingJob:
+        return self.second.restrict(self.first.restrict(job, provider), provider)
 
     def begin(
         self, subject: ResidentSubject, rows: Sequence[Encoded], store: ArtefactStore
