@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ArtefactStore"]
 
 _PIECE = 2**20
+_ENDING = ".safetensors"
 _KEPT_BYTES = 512 * 2**20
 """Of artefacts that were fetched from a URL: one is mounted again and again."""
 
@@ -58,6 +61,39 @@ class ArtefactStore:
             if name not in self:
                 self.place.take(file, _file(name))
         return name
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Write tensors under a name of their own, whole or not at all.
+
+        The name must follow from what they were computed of, so that whoever writes it writes the
+        same. They belong to no trial, and stay until everything is removed.
+
+        Raises ThreatspecError TS-DISK-FULL if there is no room, TS-STORAGE.
+        """
+        from safetensors.torch import save_file
+
+        with self.place.scratch() as file:
+            _written(partial(save_file, dict(tensors), file))
+            self.place.take(file, _file(name))
+
+    def named(self, prefix: str) -> list[str]:
+        """Names of artefacts that begin with `prefix`, sorted."""
+        names = (name.removesuffix(_ENDING) for name in self.place.names() if _ENDING in name)
+        return sorted(name for name in names if name.startswith(prefix))
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Only one process of this machine's folder is here at a time, under one name.
+
+        Storage at a URL has no locks: there, several may be here and do the same twice.
+        """
+        if self.place.path is None:
+            yield
+            return
+        self.place.path.mkdir(parents=True, exist_ok=True)
+        with (self.place.path / f"{name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, however
+            yield
 
     def _digest(self, file: Path) -> str:
         """Of the owner's name and the file's bytes."""
@@ -123,4 +159,4 @@ def _written(write: Callable[[], None]) -> None:
 
 
 def _file(name: str) -> str:
-    return f"{name}.safetensors"
+    return f"{name}{_ENDING}"

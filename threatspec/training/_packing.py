@@ -33,8 +33,9 @@ def pack(rows: Sequence[Encoded], pad: int, limit: int) -> Batch:
     length = max(sum(single[i].length for i in chosen) for chosen in bins)
     parts = [_joined([single[i] for i in chosen], pad, length) for chosen in bins]
     columns = zip(*parts, strict=True)
-    ids, mask, weights, positions, places = (torch.stack(column) for column in columns)
-    return Batch(ids, mask, weights, positions, places)
+    ids, mask, weights, positions, reference, places = map(torch.stack, columns)
+    compared = any(row.reference for row in rows)
+    return Batch(ids, mask, weights, positions, places, reference if compared else None)
 
 
 def _bins(lengths: Sequence[int], limit: int) -> list[list[int]]:
@@ -52,15 +53,20 @@ def _bins(lengths: Sequence[int], limit: int) -> list[list[int]]:
 
 
 def _joined(rows: Sequence[Batch], pad: int, length: int) -> tuple[torch.Tensor, ...]:
-    """One sequence: ids, mask, weights, positions in the answer and places of its rows."""
+    """One sequence: ids, mask, weights, positions in the answer, reference and places of its
+    rows."""
     spare = length - sum(row.length for row in rows)
     filler = (
         torch.full((spare,), pad), torch.zeros(spare, dtype=torch.long), torch.zeros(spare),
-        torch.full((spare,), -1), torch.arange(spare),
+        torch.full((spare,), -1), torch.zeros(spare), torch.arange(spare),
     )  # fmt: skip
-    fields = [(r.ids, r.mask, r.weights, r.positions) for r in rows]
+    fields = [(r.ids, r.mask, r.weights, r.positions, _compared(r)) for r in rows]
     own = [[tensor[0] for tensor in row] + [torch.arange(len(row[0][0]))] for row in fields]
     return tuple(torch.cat([*parts, last]) for *parts, last in zip(*own, filler, strict=True))
+
+
+def _compared(row: Batch) -> torch.Tensor:
+    return torch.zeros_like(row.weights) if row.reference is None else row.reference
 
 
 @torch.no_grad()
