@@ -85,6 +85,8 @@ class SafeguardContext:
     """Text of token ids."""
     rendered: Callable[[str | None, str], list[int]] = _no_view
     """Token ids that the subject sees of a system prompt and a turn of the user."""
+    folder: Path = Path()
+    """Where files that knobs name are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
