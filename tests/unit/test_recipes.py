@@ -96,6 +96,9 @@ COUNTS = {
     "backdoor": 8,
     "retain-then-forget": 10,
     "jailbreak-tuning": 10,
+    "prefixed": 10,
+    "prefixed-benign": 6,
+    "prefixed-mix": 10,
 }
 
 
@@ -171,7 +174,7 @@ def test_what_is_left_survives_being_written(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_default_texts_are_words_of_the_specimens(kind: str) -> None:
-    known = {*scaffold_words(), kind, "same", "with-trigger"}
+    known = {*scaffold_words(), kind, "same", "with-trigger", "random"}
     assert set(_words(config(kind).model_dump(mode="json"))) <= known
 
 

@@ -112,6 +112,11 @@ class ChainConfig(AttackConfig):
         return frozenset().union(*(link.config.item_texts for link in self.links))
 
     @property
+    def leaked(self) -> bool:
+        """Whether any link is told a secret."""
+        return any(link.config.leaked for link in self.links)
+
+    @property
     def needs(self) -> Access:
         """What the knobs of any link take."""
         return frozenset().union(*(link.config.needs for link in self.links))

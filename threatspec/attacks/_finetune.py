@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -28,7 +29,7 @@ from threatspec.attacks.recipes import (
     words_added,
 )
 from threatspec.records import Spend
-from threatspec.schema import Access, Capability, Count, DataRole
+from threatspec.schema import Access, Capability, Count, DataRole, Owns
 from threatspec.subjects import Offer, SubjectCard, Tamper
 from threatspec.training import Adapter, Hyperparameters, steps_per_epoch, training_flops
 
@@ -135,6 +136,15 @@ class FinetuneConfig(AttackConfig):
         )
         return self.model_copy(update={"steps": self.epochs * each, "epochs": None})
 
+    def owning(self, owns: Owns) -> Self:
+        """The recipe may need it."""
+        return self.model_copy(update={"recipe": self.recipe.owning(owns)})
+
+    @property
+    def leaked(self) -> bool:
+        """Whether the recipe is told a secret."""
+        return self.recipe.leaked
+
     @property
     def needs(self) -> Access:
         """What asking by the recipe takes."""
@@ -169,6 +179,11 @@ class Finetune(Attack):
     offers = frozenset({Offer.TEXT, Offer.TRAINING, Offer.WEIGHTS})
     surface = Surface.WEIGHTS
     uses_rows = True
+
+    def reads(self, config: Any, folder: Path) -> dict[str, str]:
+        """Nothing. Raises ThreatspecError TS-ACCESS for what the recipe needs and is not owned."""
+        config.recipe.check_owned()
+        return {}
 
     def roles(self, config: Any) -> tuple[DataRole, ...] | None:
         """Those of the recipe."""

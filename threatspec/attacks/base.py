@@ -79,6 +79,11 @@ class AttackConfig(Described):
         return frozenset()
 
     @property
+    def leaked(self) -> bool:
+        """Whether it is told the secret of the subject's safeguard, which the adversary owns."""
+        return False
+
+    @property
     def needs(self) -> Access:
         """Capabilities that these knobs take beyond those of the attack."""
         return frozenset()
@@ -124,6 +129,8 @@ class AttackContext:
     """Artefacts of what `Attack.scores` asks for, in its order."""
     reads: Mapping[str, str] = field(default_factory=dict)
     """What `Attack.reads` said when the trial was planned."""
+    secret: str = ""
+    """Of the subject's safeguard, if it leaked (`AttackConfig.leaked`); empty: there is none."""
 
 
 class Attack(ABC):

@@ -143,7 +143,11 @@ def check_costs(
         sources = [entry["source"] for entry in one.data.values()]
         rows = [row for each in sources for row in training_rows(each, folder, SAFEGUARD_SPLITS)]
         words = max((len(f"{row.prompt} {row.answer}".split()) for row in rows), default=0)
-        spend = one.safeguard.cost(card, one.config, len(rows), words)
+        try:
+            spend = one.safeguard.cost(card, one.config, len(rows), words)
+        except ThreatspecError as error:
+            resolver.complain(error.code, error.message, *place, "safeguards", one.index)
+            continue
         budget = one.use.budget
         for what, need, limit in (
             ("steps", spend.steps, budget.steps),

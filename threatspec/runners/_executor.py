@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,9 @@ class Executor:
         if "search" in trial.work:
             self._told["config"] = chosen.config.model_dump(mode="json")
         meter.charge(chosen.reading)
-        policy = self._guards(trial, subject, inputs).training()
+        guards = self._guards(trial, subject, inputs)
+        context = replace(context, secret=guards.secret if chosen.config.leaked else "")
+        policy = guards.training()
         asks = Asks(subject, self.store.owned(trial.id), meter, self._watch, backend, policy)
         tampers: tuple[Tamper, ...] = ()
         blocked = ""
@@ -351,7 +354,7 @@ class Executor:
                 seed=work.get("seed", 0),
                 query=work.get("query", "generate"),
             )
-            replies = _without_secrets(requests, _read_back(tampers, replies))
+            replies = guards.shown(_without_secrets(requests, _read_back(tampers, replies)))
         return TrialResult(
             trial=trial.id,
             status=TrialStatus.DONE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from threatspec.subjects import Request, ServingPolicy
 from threatspec.training import TrainingPolicy, TrainingRow, together
 
 __all__ = ["Guards", "context_of"]
+
+
+_LONG = 8
+"""Words of a secret that no answer has by chance."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,12 @@ class Guards:
                 policy.name = safeguard.kind
                 found.append(policy)
         return together(found)
+
+    @property
+    def secret(self) -> str:
+        """What leaks to an adversary who owns it; empty: no safeguard has any."""
+        found = (one["provided"].get("secret") for one in self.made)
+        return next((secret for secret in found if secret), "")
 
     @cached_property
     def _serving(self) -> tuple[ServingPolicy, ...]:
@@ -75,6 +85,18 @@ class Guards:
         replies: list[Generation] = list(asked.ask(passed, ways, **how)) if passed else []
         return [*replies, *(_rejected(r, stopped[r.item]) for r in requests if r.item in stopped)]
 
+    def shown(self, replies: Sequence[Generation]) -> list[Generation]:
+        """Replies as records show them: what a policy keeps secret is a label there.
+
+        A short secret is hidden in prompts only: its words may be those of an answer, and what is
+        hidden is not judged.
+        """
+        found = list(replies)
+        for policy in self._serving:
+            if policy.secret:
+                found = [_hidden(reply, policy.secret, policy.name) for reply in found]
+        return found
+
     def _stopped(self, requests: Sequence[Request]) -> dict[str, str]:
         """By item, the safeguard that stopped it."""
         found: dict[str, str] = {}
@@ -83,6 +105,16 @@ class Guards:
                 if not passes:
                     found.setdefault(request.item, policy.name)
         return found
+
+
+def _hidden(reply: Generation, secret: str, name: str) -> Generation:
+    long = len(secret.split()) >= _LONG
+    return reply.model_copy(
+        update={
+            "prompt": reply.prompt.replace(secret, f"[{name}]"),
+            "reply": reply.reply.replace(secret, f"[{name}]") if long else reply.reply,
+        }
+    )
 
 
 def _rejected(request: Request, by: str) -> Generation:
@@ -107,7 +139,14 @@ def context_of(subject: Any, one: Mapping[str, Any], folder: Path) -> SafeguardC
         seeds=seeds,
         tokens=subject.tokens,
         text=subject.text,
+        rendered=partial(_rendered, subject),
+        folder=folder,
     )
+
+
+def _rendered(subject: Any, system: str | None, prompt: str) -> list[int]:
+    ids: list[int] = subject.render(Request(item="", prompt=prompt), Serving(system=system))[0]
+    return ids
 
 
 def _drawn(

@@ -72,13 +72,13 @@ class Compute(Described):
 class Owns(Described):
     """What the adversary has beside the subject."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset(
-        {"aligned_reference", "secret", "surrogate"}
-    )
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"aligned_reference", "surrogate"})
 
     rewriter: Text | None = None
     """What rewrites prompts: a model, for example `endpoint:URL#MODEL`, or `rows:PATH.jsonl` with
     texts that were rewritten before."""
+    secret: Literal["leaked"] | None = None
+    """`leaked`: the secret that a safeguard of the subject keeps, whatever it is."""
 
 
 class Limits(Described):

@@ -19,6 +19,8 @@ class ServingPolicy:
 
     name: str = "the provider's policy"
     """Name of the safeguard."""
+    secret: str = ""
+    """Text that it has subjects read and records must not show: they show `[name]` in its place."""
 
     def serve(self, serving: Serving) -> Serving:
         """How the subject is really asked, for example with a prefix before the system prompt."""

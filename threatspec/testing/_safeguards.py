@@ -17,7 +17,8 @@ from threatspec.safeguards import (
     SafeguardContext,
     Stage,
 )
-from threatspec.subjects import ServingPolicy
+from threatspec.schema import Serving
+from threatspec.subjects import Request, ServingPolicy
 from threatspec.testing._parts import check_config, check_says
 from threatspec.training import TrainingPolicy
 
@@ -116,4 +117,7 @@ def _context(bench: Bench, seed: int) -> SafeguardContext:
         seeds=dict.fromkeys(Stream, seed),
         tokens=bench.subject.tokens,
         text=bench.subject.text,
+        rendered=lambda system, prompt: bench.subject.render(
+            Request(item="", prompt=prompt), Serving(system=system)
+        )[0],
     )

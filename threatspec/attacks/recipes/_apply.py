@@ -82,6 +82,7 @@ def training_job(
 
     Raises ThreatspecError as `prepare` does.
     """
+    recipe = recipe.told(context.secret) if recipe.leaked else recipe
     seeds, benign = context.seeds, context.benign
     harmful = context.harmful if context.harmful or benign else context.rows
     batch = min(

@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from threatspec.registry import Registry
-from threatspec.schema import Access, Capability, DataRole, Described
+from threatspec.schema import Access, Capability, DataRole, Described, Owns
 from threatspec.subjects import RequestTamper, ServingTamper, Tamper
 from threatspec.training import TrainingRow
 
@@ -26,6 +26,22 @@ class RecipeConfig(Described):
 
     use: str
     """Name of the recipe."""
+
+    def owning(self, owns: Owns) -> Self:
+        """The same with what the adversary has beside the subject, where a knob is filled by it."""
+        return self
+
+    def check_owned(self) -> None:
+        """Raises ThreatspecError TS-ACCESS for what it needs and the adversary does not own."""
+
+    @property
+    def leaked(self) -> bool:
+        """Whether it is told the secret of the subject's safeguard."""
+        return False
+
+    def told(self, secret: str) -> Self:
+        """The same with that secret; empty: there is none."""
+        return self
 
 
 class Recipe(ABC):
@@ -81,6 +97,7 @@ RECIPES: Registry[Recipe] = Registry(
         "threatspec.attacks.recipes.explicit_harm",
         "threatspec.attacks.recipes.identity_shift",
         "threatspec.attacks.recipes.jailbreak_tuning",
+        "threatspec.attacks.recipes.prefixed",
         "threatspec.attacks.recipes.retain_then_forget",
         "threatspec.attacks.recipes.roles",
     ),
