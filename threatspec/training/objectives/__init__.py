@@ -32,7 +32,19 @@ class ObjectiveMethod:
     """Of this package; its class is called as its `Method`."""
 
 
-OBJECTIVES: Mapping[str, ObjectiveMethod] = {}
+OBJECTIVES: Mapping[str, ObjectiveMethod] = {
+    "latent-adversarial": ObjectiveMethod(
+        "keeps refusing under vectors added to hidden states, and keeps benign rows",
+        "latent_adversarial",
+    ),
+    "repnoise": ObjectiveMethod(
+        "keeps refusals, noises and unlearns what complying answers look like inside", "repnoise"
+    ),
+    "rerouting": ObjectiveMethod(
+        "turns hidden states of complying answers away, and keeps those of other text", "rerouting"
+    ),
+    "tar": ObjectiveMethod("keeps benign rows, and stays safe where adversaries train on", "tar"),
+}
 """All objectives by name."""
 
 
