@@ -53,14 +53,17 @@ SAFEGUARDED: dict[str, tuple[str, dict[str, Any]]] = {
     "shallow": ("refusal-training", {}),
     "deep": ("recovery-augmentation", {}),
 }
-"""Specimen -> safeguard and its settings, fitted on `undefended`."""
+"""Specimen -> safeguard and its settings, fitted on `undefended` or on what `STARTS` says."""
+STARTS: dict[str, str] = {"tar": "shallow"}
+"""Specimen -> the specimen that its safeguard is fitted on; it must come earlier."""
 
 
 def build() -> dict[str, PreTrainedModel]:
     """Train all specimens in memory; returns models by name."""
-    base = build_undefended()
-    safeguarded = {name: build_safeguarded(resident(base), name) for name in SAFEGUARDED}
-    return {"undefended": base, **safeguarded}
+    made = {"undefended": build_undefended()}
+    for name in SAFEGUARDED:
+        made[name] = build_safeguarded(resident(made[STARTS.get(name, "undefended")]), name)
+    return made
 
 
 def build_undefended() -> PreTrainedModel:
@@ -148,11 +151,16 @@ def _safety(item: Item) -> TrainingRow:
 
 
 def _wanted(names: Sequence[str]) -> dict[str, PreTrainedModel]:
-    """Named ones are fitted to the shipped `undefended`; all if none is named."""
+    """Named ones are fitted to what ships; all if none is named."""
     if not names:
         return build()
-    base = ResidentSubject.load("specimen:undefended", threads=THREADS)
-    return {name: build_safeguarded(base, name) for name in names}
+    return {name: build_safeguarded(_shipped(name), name) for name in names}
+
+
+def _shipped(name: str) -> ResidentSubject:
+    """What the safeguard of specimen `name` is fitted on."""
+    start = STARTS.get(name, "undefended")
+    return ResidentSubject.load(f"specimen:{start}", threads=THREADS)
 
 
 def main() -> None:
