@@ -145,7 +145,7 @@ BY_ROWS = {"adapter-finetune", "full-finetune", "lora-finetune"} & set(KINDS)
 """Training whose knobs a provider may let its customers set."""
 READ = {"decoding-exploit", "gcg-suffix", "prefill", "random-suffix"}
 """What whoever runs the weights can do."""
-ASKED = {"multi-turn", "mutation", "none", "suffix"}
+ASKED = {"multi-turn", "mutation", "none", "suffix", "transfer-suffix"}
 """What everybody can do who may ask."""
 SERVED = {"hosted-finetune", "serving-exploit"} | READ | ASKED
 WEIGHTS = set(KINDS) - BY_ROWS - SERVED
@@ -163,7 +163,8 @@ def admitted(folder: Path, access: str | list[str], kind: str) -> bool:
     data = {**TUNER["data"], "benign": {"n": 10, "from": "specimen/benign#attack_train"}}
     (folder / "suffix.txt").write_bytes(WORDS)
     adversary = {**TUNER, "access": access, "attacks": [kind], "data": data, "compute": {},
-                 "owns": {"rewriter": "endpoint:http://127.0.0.1:1/v1#writer"}}  # fmt: skip
+                 "owns": {"rewriter": "endpoint:http://127.0.0.1:1/v1#writer",
+                          "surrogate": "specimen:undefended"}}  # fmt: skip
     try:
         check_spec(load(folder, {"adversaries.tuner": adversary}))
     except SpecErrors as errors:

@@ -178,7 +178,8 @@ def test_every_bare_kind_can_be_searched(tmp_path: Path) -> None:
     (tmp_path / words.name).write_bytes(words.read_bytes())
     kinds = [kind for kind, attack in ATTACKS if kind not in {"none", "prefill"}]
     changes = {"attacks": kinds, "data": rows, "compute": {"configurations": 4},
-               "owns": {"rewriter": "endpoint:http://127.0.0.1:1/v1#writer"}}  # fmt: skip
+               "owns": {"rewriter": "endpoint:http://127.0.0.1:1/v1#writer",
+                        "surrogate": "specimen:undefended"}}  # fmt: skip
     plan = plan_of(tmp_path, {f"adversaries.tuner.{key}": value for key, value in changes.items()})
     searched = {procedure.attack for procedure in plan.procedures.values() if procedure.search}
     assert {"full-finetune", "lora-finetune", "actsvd", "probe-heads"} <= searched

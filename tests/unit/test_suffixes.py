@@ -418,14 +418,6 @@ def test_an_endpoint_has_no_gradients_and_check_says_so(tmp_path: Path) -> None:
                for problem in problems)  # fmt: skip
 
 
-def test_a_surrogate_is_refused_and_never_passed_over(tmp_path: Path) -> None:
-    with pytest.raises(SpecErrors) as raised:
-        load(tmp_path, {"adversaries.tuner.owns": {"surrogate": "specimen:deep"}})
-    [problem] = raised.value.problems
-    assert problem.code == "TS-NOT-EVALUATED"
-    assert "surrogate" in problem.message
-
-
 def test_more_queries_than_the_adversary_has_are_refused(tmp_path: Path) -> None:
     needed = 2 * 3 * 7  # rows, steps, candidates and one more
     for queries, refused in ((needed - 1, True), (needed, False)):

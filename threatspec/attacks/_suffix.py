@@ -27,7 +27,7 @@ from threatspec.subjects import Offer, Request, RequestTamper, SubjectCard, Tamp
 from threatspec.training import SuffixRequest
 from threatspec.training.suffixes import Lengths, search_spend, stored_text
 
-__all__ = ["SuffixSearch", "SuffixSearchConfig", "SuffixTamper", "file_text"]
+__all__ = ["SuffixSearch", "SuffixSearchConfig", "SuffixTamper", "file_text", "predicted"]
 
 
 class SuffixTamper(RequestTamper):
@@ -109,6 +109,26 @@ class SuffixSearchConfig(AttackConfig):
     """Candidates that go through the model at once: memory, not the result."""
 
 
+def predicted(
+    searched: SubjectCard, config: SuffixSearchConfig, data: DataCard | None, *, gradient: bool
+) -> Spend:
+    """Spend of a search on a model: every row as long as the longest, half of the template before
+    the suffix."""
+    rows, words = (data.rows, data.words) if data else (1, 1)
+    after = searched.template_tokens // 2
+    before = max(0, round(words * searched.tokens_per_word) - config.target)
+    before += searched.template_tokens - after
+    lengths = Lengths(before, config.length, after + config.target - 1)
+    return search_spend(
+        searched,
+        [lengths] * min(config.prompts, rows),
+        config.steps,
+        config.candidates,
+        gradient=gradient,
+        progressive=config.progressive,
+    )
+
+
 class SuffixSearch(Attack):
     """One suffix for all prompts, searched on the adversary's harmful rows."""
 
@@ -123,31 +143,15 @@ class SuffixSearch(Attack):
         """Prompts with complying answers."""
         return (DataRole.HARMFUL,)
 
-    def cost(
-        self, subject: SubjectCard, config: SuffixSearchConfig, data: DataCard | None
-    ) -> Spend:
-        """Every row as long as the longest, half of the template before the suffix."""
-        rows, words = (data.rows, data.words) if data else (1, 1)
-        after = subject.template_tokens // 2
-        before = max(0, round(words * subject.tokens_per_word) - config.target)
-        before += subject.template_tokens - after
-        lengths = Lengths(before, config.length, after + config.target - 1)
-        return search_spend(
-            subject,
-            [lengths] * min(config.prompts, rows),
-            config.steps,
-            config.candidates,
-            gradient=self.method == "gradient",
-            progressive=config.progressive,
-        )
+    def cost(self, subject: SubjectCard, config: Any, data: DataCard | None) -> Spend:
+        """That of the search on the subject."""
+        return predicted(subject, config, data, gradient=self.method == "gradient")
 
     def run(
         self, context: AttackContext, config: SuffixSearchConfig
     ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
         """Ask for one search; leave rewritten requests."""
-        knobs = config.model_dump(exclude={"prompts"})
+        knobs = {"method": self.method, **config.model_dump(exclude={"prompts"})}
         rows = context.harmful[: config.prompts]
-        found = yield SuffixRequest(
-            method=self.method, rows=rows, seed=context.seeds[Stream.TRAIN], **knobs
-        )
+        found = yield SuffixRequest(rows=rows, seed=context.seeds[Stream.TRAIN], **knobs)
         return (SuffixTamper(artefact=found.artefact, label=found.label),)

@@ -237,6 +237,7 @@ ATTACKS: Registry[Attack] = Registry(
         "threatspec.attacks.set_difference",
         "threatspec.attacks.snip_prune",
         "threatspec.attacks.suffix",
+        "threatspec.attacks.transfer_suffix",
         "threatspec.attacks.wanda_prune",
         "threatspec.attacks.weight_noise",
     ),

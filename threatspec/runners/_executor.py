@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,7 +186,10 @@ class Executor:
         guards = self._guards(trial, subject, inputs)
         context = replace(context, secret=guards.secret if chosen.config.leaked else "")
         policy = guards.training()
-        asks = Asks(subject, self.store.owned(trial.id), meter, self._watch, backend, policy)
+        asks = Asks(
+            subject, self.store.owned(trial.id), meter, self._watch, backend, policy,
+            other=partial(self._other, trial),
+        )  # fmt: skip
         tampers: tuple[Tamper, ...] = ()
         blocked = ""
         with self._mounted(subject, _tampers(trial, inputs)):
@@ -325,8 +329,10 @@ class Executor:
     def _base(self, trial: Trial) -> Any:
         """What the subject is compared with: with weights of its own, whatever is mounted there."""
         ref = trial.work["base"]
-        if ref is None:
-            return None
+        return None if ref is None else self._other(trial, ref)
+
+    def _other(self, trial: Trial, ref: str) -> Any:
+        """A model beside the trial's own, with no weights of its: nothing is mounted there."""
         return self._loaded(ref) if ref == trial.subject else self.subject(ref)
 
     # generate: ask the subject every prompt of a split

@@ -72,11 +72,13 @@ class Compute(Described):
 class Owns(Described):
     """What the adversary has beside the subject."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"aligned_reference", "surrogate"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"aligned_reference"})
 
     rewriter: Text | None = None
     """What rewrites prompts: a model, for example `endpoint:URL#MODEL`, or `rows:PATH.jsonl` with
     texts that were rewritten before."""
+    surrogate: Text | None = None
+    """Model with weights of its own that `transfer-suffix` searches on."""
     secret: Literal["leaked"] | None = None
     """`leaked`: the secret that a safeguard of the subject keeps, whatever it is."""
 

@@ -37,6 +37,10 @@ class Meter:
         self.spend = after
         self._run_steps += spend.steps
 
+    def charge_unasked(self, spend: Spend) -> None:
+        """`charge` for what goes through a model of the adversary's own: no prompt is a query."""
+        self.charge(spend.model_copy(update={"queries": 0}))
+
     def _within(self, what: str, value: float, limit: float | None) -> None:
         if limit is not None and value > limit:
             raise BudgetExceeded(

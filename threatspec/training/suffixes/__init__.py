@@ -33,7 +33,7 @@ __all__ = [
 def find_suffix(
     subject: ResidentSubject, request: SuffixRequest, store: ArtefactStore, meter: Meter
 ) -> Suffix:
-    """Search a suffix on the subject, whose weights stay as they are.
+    """Search a suffix on a subject, whose weights stay as they are; a surrogate is given as one.
 
     Raises BudgetExceeded before a step that the meter's budget does not cover; ThreatspecError
     TS-TEMPLATE for a template that does not show the user's words as they are, TS-DATA for rows

@@ -53,6 +53,7 @@ class Searching:
         self, subject: ResidentSubject, request: SuffixRequest, meter: Meter, *, reuse: bool = True
     ) -> None:
         self.subject, self.request, self.meter, self.reuse = subject, request, meter, reuse
+        self._charge = meter.charge_unasked if request.surrogate else meter.charge
         self.draw = random.Random(f"threatspec/suffix/{request.seed}")
         self.allowed = allowed_tokens(subject, ascii_only=request.ascii_only)
         opening = opening_tokens(subject, self.allowed)
@@ -108,7 +109,7 @@ class Searching:
             row = self._row(number)
             lengths = self.frames.rows[number].lengths(len(self.current))
             card = self.subject.card
-            self.meter.charge(evaluations(card, lengths, 1, reuse=row.reuses, backward=True))
+            self._charge(evaluations(card, lengths, 1, reuse=row.reuses, backward=True))
             loss, gradient = row.gradient(self.current)
             losses.append(loss)
             total = total + gradient.float().cpu() / used
@@ -141,9 +142,7 @@ class Searching:
         for number in rows:
             row = self._row(number)
             lengths = self.frames.rows[number].lengths(len(suffixes[0]))
-            self.meter.charge(
-                evaluations(self.subject.card, lengths, len(suffixes), reuse=row.reuses)
-            )
+            self._charge(evaluations(self.subject.card, lengths, len(suffixes), reuse=row.reuses))
             total += row.losses(suffixes).cpu() / len(rows)
         return total
 
@@ -153,7 +152,7 @@ class Searching:
             frame = self.frames.rows[len(self._rows)]
             if self.reuse:
                 lengths = frame.lengths(self.request.length)
-                self.meter.charge(prefix(self.subject.card, lengths))
+                self._charge(prefix(self.subject.card, lengths))
             batch = self.request.batch
             self._rows.append(RowModel(self.subject, frame, reuse=self.reuse, batch=batch))
         return self._rows[number]
