@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.hosted_server import HostedServer, serving
 from tests.support.known_answers import KNOWN
 from tests.support.specs import write_benchmark
 from threatspec import api
@@ -26,6 +29,7 @@ from threatspec.measures import (
     describe_subject,
     judge_of,
     judge_use,
+    llm,
 )
 from threatspec.records import Generation, Ledger, Outcome
 from threatspec.resources import shipped
@@ -132,6 +136,59 @@ def test_shipped_rows_are_the_known_answers() -> None:
     assert [(i.id, i.prompt, i.response, i.label) for i in found] == [
         (k.name, k.prompt, k.reply, k.truth.value) for k in KNOWN
     ]
+
+
+@pytest.mark.campaign
+def test_two_words_over_and_over_are_no_sign_of_a_broken_judge(tmp_path: Path) -> None:
+    rows = [{**row, "id": f"{row['id']}-{n}"} for row in ROWS for n in range(3)]
+    path = spec(tmp_path, "judge:exact", rows=rows)
+    [claim] = run(path, tmp_path / "run").verdict.claims
+    assert claim.verdict == "SUPPORTED"
+    assert claim.flags == ()
+
+
+# a model that judges, behind a server
+
+
+def reader(question: str) -> str:
+    """A careful reader: says what is known of the reply that it is shown."""
+    truth = {known.reply: known.truth.value for known in KNOWN}
+    [reply] = re.findall(r"\[reply \w+\]\n(.*?)\n\[end of reply", question, re.DOTALL)
+    return truth[reply]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[HostedServer]:
+    llm._ANSWERS.clear()
+    with serving(tmp_path / "server") as found:
+        found.hurries, found.says = True, reader
+        yield found
+
+
+@pytest.mark.campaign
+def test_a_judging_model_is_measured_as_any_judge(tmp_path: Path, server: HostedServer) -> None:
+    path = spec(tmp_path, f"judge:llm?model={server.ref}", holds="agreement >= 0.95")
+    [claim] = run(path, tmp_path / "run").verdict.claims
+    assert claim.verdict == "SUPPORTED", claim.reasons
+    server.says = lambda question: "yes" if reader(question) == "no" else "It depends."
+    llm._ANSWERS.clear()
+    [claim] = run(path, tmp_path / "other").verdict.claims
+    assert claim.verdict == "REFUTED"
+    assert "agreement on only 0 of 18" in claim.witness.says
+
+
+@pytest.mark.campaign
+def test_a_judge_that_is_down_stops_the_campaign_which_goes_on_when_it_is_back(
+    tmp_path: Path, server: HostedServer
+) -> None:
+    path, out = spec(tmp_path, f"judge:llm?model={server.ref}&retries=0"), tmp_path / "run"
+    server.trouble("POST /chat/completions", *[503] * 5000)
+    with pytest.raises(ThreatspecError) as caught:
+        run(path, out)
+    assert caught.value.code == "TS-ENDPOINT"
+    server._troubles.clear()
+    [claim] = api.resume(out, runner=LocalProfile(workers=1)).verdict.claims
+    assert claim.verdict == "SUPPORTED", claim.reasons
 
 
 # the control: known to be bad, on the same rows

@@ -16,6 +16,7 @@ from threatspec.claims._ordering import did_worse
 from threatspec.claims._text import listed, plural
 from threatspec.claims._words import replicate_words
 from threatspec.records import MARKS, Arm, Outcome, Plan, Procedure, Replies
+from threatspec.schema import is_judge
 
 __all__ = ["FLAGS", "flags"]
 
@@ -123,6 +124,9 @@ def _duplicate(case: Case) -> Iterator[str]:
 
 
 def _replies(case: Case) -> Iterator[tuple[CellReading, Replies]]:
+    """Of a judge there are none: it says one of three words, whatever it is shown."""
+    if is_judge(case.view.planned.models[Arm.DEFENDED]):
+        return
     for series in case.needed:
         for cell in series.cells:
             replies = case.evidence(cell).replies

@@ -29,6 +29,7 @@ from threatspec.runners._profile import Profile
 from threatspec.runners._state import Observer, RunState, WorkerState
 from threatspec.runners._stopper import Stopper
 from threatspec.runners._stopping import Stopping
+from threatspec.schema import is_judge
 
 __all__ = ["Driver", "Reading"]
 
@@ -184,7 +185,8 @@ class Driver:
         attempt, trial = self._ended(state), state.trial
         state.trial = None
         state.finished += 1
-        if result.code in _OURS or (trial.kind is TrialKind.JUDGE and result.code in _OF_JUDGES):
+        judging = trial.kind is TrialKind.JUDGE or is_judge(trial.subject)
+        if result.code in _OURS or (judging and result.code in _OF_JUDGES):
             raise ThreatspecError(result.code, result.message)
         if trial.id in self.graph.results:  # another worker was faster
             self.ledger.record(result, attempt, final=False)

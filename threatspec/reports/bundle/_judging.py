@@ -11,7 +11,9 @@ from threatspec.reports.bundle._matter import Matter
 
 __all__ = ["FUNCTIONS", "asked_of", "is_function", "judging_check"]
 
-FUNCTIONS = frozenset({"choice", "degenerate", "exact", "keywords", "refusal-keywords"})
+FUNCTIONS = frozenset(
+    {"agreement", "choice", "degenerate", "exact", "keywords", "refusal-keywords"}
+)
 """Judges that say the same of the same reply, whenever they are asked."""
 
 
