@@ -11,11 +11,12 @@ from threatspec.records import Budget
 from threatspec.runners._asks import Asks
 from threatspec.runners._guards import context_of
 from threatspec.safeguards import SAFEGUARDS
-from threatspec.subjects import Tamper
+from threatspec.subjects import Tamper, WeightTamper
 from threatspec.subjects._mount import mount
 from threatspec.training import Meter
+from threatspec.training._dense import dense_weights
 
-__all__ = ["fit"]
+__all__ = ["fit", "merged"]
 
 
 def fit(
@@ -40,12 +41,23 @@ def fit(
             asks.meter = Meter(_budget(one))
             fitted = asks.drive(safeguard.fit(context_of(asks.subject, one, folder), config))
             spent.charge(asks.meter.spend)
-            mounted.enter_context(mount(asks.subject, fitted.tampers, asks.store))
-            tampers += fitted.tampers
+            for tamper in fitted.tampers:
+                released = merged(asks, tamper)
+                mounted.enter_context(mount(asks.subject, (released,), asks.store))
+                tampers.append(released)
             provided = dict(fitted.provided)
             made.append({**one, "provided": provided, "artefact": provided.get("artefact")})
     asks.meter = spent
     return tuple(tampers), made
+
+
+def merged(asks: Asks, tamper: WeightTamper) -> WeightTamper:
+    """An adapter written into the weights of the subject as it is now: what is released has none,
+    and whoever attacks it may put one of his own beside it."""
+    if tamper.form != "adapter":
+        return tamper
+    tensors = dense_weights(asks.subject, tamper, asks.store)
+    return WeightTamper(artefact=asks.store.save(tensors), form="dense")
 
 
 def _budget(one: Mapping[str, Any]) -> Budget:

@@ -167,6 +167,7 @@ SAFEGUARDS: Registry[Safeguard] = Registry(
         "threatspec.safeguards.constrained_sft",
         "threatspec.safeguards.latent_adversarial_training",
         "threatspec.safeguards.lotto",
+        "threatspec.safeguards.moderation_gate",
         "threatspec.safeguards.ptst",
         "threatspec.safeguards.recovery_augmentation",
         "threatspec.safeguards.refusal_mixing",
