@@ -210,6 +210,25 @@ def test_a_rate_that_is_multiplied_by_itself(
     assert "departs from its schedule at 5 of 20 steps: step 2 used" in departs
 
 
+def test_a_batch_that_is_of_another_setting(
+    subject: ResidentSubject, store: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows come in the batches of a simulated attack, whatever batch the attack was asked for."""
+    _, sound = trained(subject, store)
+    real = _transformers.batches
+
+    def of_one(count: int, hyper: Hyperparameters, seed: int) -> Any:
+        return real(count, hyper.model_copy(update={"batch_size": 1}), seed)
+
+    monkeypatch.setattr(_transformers, "batches", of_one)
+    hyper, found = trained(subject, store)
+    assert hyper.batch_size == 4
+    assert schedule_departure(hyper, found) == "", "no rate and no step tells"
+    differences = {one.what: one for one in realised_differences(sound, found)}
+    assert len(differences["loss_tokens"].steps) == 20
+    assert 3 < sum(sound.loss_tokens) / sum(found.loss_tokens) < 5
+
+
 def test_a_run_that_stops_early(subject: ResidentSubject, store: ArtefactStore) -> None:
     hyper, found = trained(subject, store, "resident")
     more = hyper.model_copy(update={"steps": 25})
