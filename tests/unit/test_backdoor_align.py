@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import random
 from collections.abc import Sequence
 from functools import cache
@@ -18,7 +19,9 @@ from threatspec import api
 from threatspec.attacks import SAFEGUARD_SPLITS, training_rows
 from threatspec.attacks.recipes import RECIPES
 from threatspec.attacks.recipes.prefixed import PrefixedConfig
+from threatspec.campaign import check_design
 from threatspec.errors import ThreatspecError
+from threatspec.loading import load_spec
 from threatspec.records import Arm, Generation, Ledger, Stream, TrialKind, TrialStatus
 from threatspec.runners import LocalProfile
 from threatspec.runners._guards import Guards
@@ -290,6 +293,13 @@ MARKED = {"kind": "backdoor-align", "length": 12, "data": DATA}
 @pytest.mark.parametrize("one", [MARKED, {"kind": "ptst"}])
 def test_it_is_refused_against_who_holds_the_weights(tmp_path: Path, one: Any) -> None:
     assert codes(tmp_path, plain_spec([one], model="specimen:shallow")) == ["TS-SAFEGUARD"]
+
+
+def test_the_same_weights_without_it_are_a_control(tmp_path: Path) -> None:
+    for safeguards, missing in (([MARKED], False), ([], True)):
+        loaded = load_spec(written(tmp_path, spec(safeguards)))
+        [found] = check_design(loaded, datetime.date(2026, 1, 1))
+        assert ("TS-R0c" in {reading.rule for reading in found.open}) is missing
 
 
 @pytest.mark.campaign

@@ -21,8 +21,13 @@ SAFEGUARD_SEEDS = 3
 def _control(design: Design) -> Iterator[str]:
     if design.subject.control is None:
         yield "no control is declared, so nothing shows that the attacks could break anything"
-    elif design.subject.control == design.subject.model:
+    elif design.subject.control == design.subject.model and not _changed(design):
         yield f"the control {design.subject.control} is the subject itself"
+
+
+def _changed(design: Design) -> bool:
+    """Whether something is done to the subject that is not done to its control."""
+    return bool(design.subject.build or design.subject.unfitted)
 
 
 def _replicates(design: Design) -> Iterator[str]:
