@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         refutation_p,
         support_p,
     )
+    from threatspec.claims._broken import broke_the_model
     from threatspec.claims._decide import decide, exit_code
     from threatspec.claims._design import Design, DesignProcedure, design_of_plan, seeds_shown
     from threatspec.claims._design_rules import design_readings, foreseen
@@ -90,6 +91,7 @@ __all__ = [
     "audits",
     "audits_of",
     "bound_of",
+    "broke_the_model",
     "decide",
     "design_of_plan",
     "design_readings",
@@ -119,6 +121,7 @@ __getattr__ = lazy(
             "refutation_p",
             "support_p",
         ),
+        "_broken": ("broke_the_model",),
         "_decide": ("decide", "exit_code"),
         "_design": ("Design", "DesignProcedure", "design_of_plan", "seeds_shown"),
         "_design_rules": ("design_readings", "foreseen"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from threatspec.claims._bounds import arithmetic
+from threatspec.claims._broken import broke_the_model
 from threatspec.claims._case import Case, Series
 from threatspec.claims._findings import Findings
 from threatspec.claims._models import FlagReading, GateReading, Truth
@@ -52,9 +53,10 @@ def _gates(case: Case) -> Iterator[Vacuity]:
 def _gate(case: Case, gate: GateReading) -> Vacuity:
     seen = listed(f"{r.measure} on {counted(case.view, r)}" for r in gate.readings)
     if gate.name == "provided":
+        broken = "its safeguard broke the model, and " if broke_the_model(gate) else ""
         return Vacuity(
-            f"`{gate.predicate}` is false of the untouched {gate.subject} ({seen}): a subject that "
-            "is of no use proves nothing by refusing",
+            f"`{gate.predicate}` is false of the untouched {gate.subject} ({seen}): {broken}a "
+            "subject that is of no use proves nothing by refusing",
             "Make the claim of a subject that meets `provided`.",
         )
     return Vacuity(

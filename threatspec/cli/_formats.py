@@ -19,6 +19,8 @@ from threatspec.reports import (
     render_junit,
     render_latex,
     render_markdown,
+    render_matrix,
+    render_matrix_markdown,
     write_atomic,
 )
 
@@ -58,6 +60,9 @@ def write_files(
     for name, path in sorted(files.items(), key=lambda item: item[1] == STDOUT):
         if name == "junit":
             text = render_junit(evidence, verdict, details, accept_waivers=accept_waivers)
+        elif name == "matrix":
+            render = render_matrix_markdown if path.suffix == ".md" else render_matrix
+            text = render(evidence, verdict)
         else:
             text = _RENDERERS[name](evidence, verdict, details)
         if path == STDOUT:

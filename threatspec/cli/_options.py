@@ -16,6 +16,7 @@ __all__ = [
     "html_option",
     "json_option",
     "limit_options",
+    "matrix_option",
     "runner_option",
     "summary_option",
 ]
@@ -40,6 +41,11 @@ _FORMATS = (
     ("markdown", "Also write Markdown."),
     ("csv", "Also write CSV: one row per claim, attacked cell and measure."),
     ("latex", "Also write a LaTeX table (booktabs)."),
+)
+matrix_option: Decorator = _file_option(
+    "matrix",
+    "Also write the verdicts of attacks against subjects alone: as HTML, or as Markdown where FILE "
+    "ends in .md.",
 )
 summary_option: Decorator = click.option(
     "--summary", is_flag=True, help="Append Markdown to the file named by GITHUB_STEP_SUMMARY."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from threatspec.cli._options import file_options, json_option, summary_option
+from threatspec.cli._options import file_options, json_option, matrix_option, summary_option
 
 __all__ = ["command"]
 
@@ -14,6 +14,7 @@ __all__ = ["command"]
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @file_options
+@matrix_option
 @summary_option
 @click.option(
     "--accept-waivers",
@@ -33,6 +34,7 @@ def command(
     threatspec report runs/quickstart
     threatspec report runs/quickstart --html report.html --junit junit.xml
     threatspec report runs/quickstart --csv -
+    threatspec report runs/zoo --matrix zoo.html
     """
     from threatspec.api import Outcome, evidence
     from threatspec.claims import decide

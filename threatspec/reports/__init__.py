@@ -3,11 +3,11 @@
 from threatspec.reports._compare import compare, comparison_json, render_comparison
 from threatspec.reports._csv import render_csv
 from threatspec.reports._details import Details, Disagreement, Transcript, collect
-from threatspec.reports._html import render_html
+from threatspec.reports._html import render_html, render_matrix
 from threatspec.reports._json import report_data, report_json, verdict_json
 from threatspec.reports._junit import render_junit
 from threatspec.reports._latex import render_latex
-from threatspec.reports._markdown import render_markdown
+from threatspec.reports._markdown import render_markdown, render_matrix_markdown
 from threatspec.reports._terminal import print_facts, render_terminal
 from threatspec.reports._visible import one_line, visible
 from threatspec.reports._words import MEANINGS, counted
@@ -34,6 +34,8 @@ __all__ = [
     "render_junit",
     "render_latex",
     "render_markdown",
+    "render_matrix",
+    "render_matrix_markdown",
     "render_terminal",
     "report_data",
     "report_json",

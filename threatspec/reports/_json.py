@@ -9,6 +9,7 @@ from typing import Any
 from threatspec.claims import CampaignVerdict, Evidence
 from threatspec.reports._details import Details
 from threatspec.reports._instruments import instruments_data
+from threatspec.reports._matrix import matrices_data
 from threatspec.reports._model import Report, build
 from threatspec.reports._subjects import subjects_data
 
@@ -44,6 +45,8 @@ def report_data(
     }
     if report.subjects:
         data["subjects"] = subjects_data(report.subjects)
+    if report.matrices:
+        data["matrices"] = matrices_data(report.matrices)
     if report.instruments:
         data["instruments"] = instruments_data(report.instruments)
     if details is not None:

@@ -13,18 +13,26 @@ from threatspec.records import Arm
 from threatspec.reports import _words as words
 from threatspec.reports._claims import ClaimView
 from threatspec.reports._details import Details
+from threatspec.reports._matrix import MATRIX_SAYS, Line, Matrix, Square, required
 from threatspec.reports._model import Report, build
 from threatspec.reports._subjects import WHICH, SubjectLine, SubjectMap
 from threatspec.reports._visible import one_line
 from threatspec.reports._worst import worst
 
-__all__ = ["markdown_code", "markdown_prose", "markdown_text", "render_markdown"]
+__all__ = [
+    "markdown_code",
+    "markdown_prose",
+    "markdown_text",
+    "render_markdown",
+    "render_matrix_markdown",
+]
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
 _MARKUP = re.compile(r"[\\`*_\[\]~$]")
 _ENTITY = re.compile(r"[&<>|]|@+")
 _LINK = re.compile(r"(?i)(www|https?|ftp|mailto|xmpp)(\.|:)")
 _BLOCK = re.compile(r"^(?:[#+=:-]|\d+[.)])")
+_UNFINISHED = "**Not finished.** Planned cells have not been run."
 _MOST = 100
 """Rows of one table of cells."""
 
@@ -38,7 +46,20 @@ def render_markdown(
 ) -> str:
     """The verdicts in one table, then every claim; `cells` adds what each run read."""
     report = build(evidence, verdict, details)
-    parts = (*_head(report), *_subjects(report), *_claims(report, cells), *_instruments(report))
+    parts = (
+        *_head(report),
+        *_matrices(report.matrices),
+        *_subjects(report),
+        *_claims(report, cells),
+        *_instruments(report),
+    )
+    return "\n".join(parts)
+
+
+def render_matrix_markdown(evidence: Evidence, verdict: CampaignVerdict) -> str:
+    """The verdict matrices alone."""
+    report = build(evidence, verdict)
+    parts = (_title(report), *_matrices(required(report.matrices)))
     return "\n".join(parts)
 
 
@@ -80,11 +101,14 @@ def _begun(shown: str) -> str:
     return f"{shown[: block.end() - 1]}\\{shown[block.end() - 1 :]}" if block else shown
 
 
+def _title(report: Report) -> str:
+    open_end = "" if report.verdict.complete else f"\n{_UNFINISHED}\n"
+    title = f"# {markdown_text(report.title)}: do the safeguards hold?\n"
+    return f"{title}\n{report.headline}\n{open_end}"
+
+
 def _head(report: Report) -> Iterator[str]:
-    yield f"# {markdown_text(report.title)}: do the safeguards hold?\n"
-    yield f"{report.headline}\n"
-    if not report.verdict.complete:
-        yield "**Not finished.** Planned cells have not been run.\n"
+    yield _title(report)
     yield from _table(
         ("claim", "verdict", "as expected?", "worst run", "why"), map(_line, report.claims)
     )
@@ -103,6 +127,31 @@ def _line(view: ClaimView) -> Sequence[str]:
 
 def _waived(view: ClaimView) -> str:
     return f" with waivers: {markdown_text(view.waivers)}" if view.waivers else ""
+
+
+def _matrices(found: Sequence[Matrix]) -> Iterator[str]:
+    """Verdicts of attacks x subjects, and the cheapest run in each that is broken."""
+    if not found:
+        return
+    yield "## Attacks against subjects\n"
+    yield f"{MATRIX_SAYS}\n"
+    for matrix in found:
+        yield f"{', '.join(f'{word} {number}' for word, number in matrix.tally)}.\n"
+        for band in matrix.bands:
+            says = f"{markdown_text(band.adversary)}: {markdown_text(band.says)}"
+            yield f"### {says} {markdown_code(band.holds)}\n"
+            heads = ("attack", *map(markdown_text, matrix.subjects))
+            yield from _table(heads, map(_attacked, band.lines))
+
+
+def _attacked(line: Line) -> Sequence[str]:
+    squares = ("–" if one is None else _square(one) for one in line.squares)
+    return markdown_text(line.attack), *squares
+
+
+def _square(found: Square) -> str:
+    first, *others = found.parts
+    return "; ".join((f"**{first}**" if found.broken else first, *map(markdown_text, others)))
 
 
 def _subjects(report: Report) -> Iterator[str]:

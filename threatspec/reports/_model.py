@@ -18,6 +18,7 @@ from threatspec.reports._claims import ClaimView
 from threatspec.reports._curves import Curve, curves
 from threatspec.reports._details import Details
 from threatspec.reports._instruments import InstrumentView, instruments
+from threatspec.reports._matrix import MATRIX_SAYS, Matrix, matrices
 from threatspec.reports._searches import SearchChart, searches
 from threatspec.reports._subjects import WHICH, Side, SubjectMap, subject_maps
 from threatspec.reports._words import MEANINGS, counted
@@ -107,9 +108,23 @@ class Report:
         """What one written claim reads on all its subjects."""
         return subject_maps(self.evidence, self.verdict)
 
+    @cached_property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """Verdicts of attacks x subjects."""
+        return matrices(self.evidence, self.verdict)
+
+    @property
+    def matrix_says(self) -> str:
+        """How matrices are read."""
+        return MATRIX_SAYS
+
     def anchor(self, claim: str) -> str:
         """Name of the section of a claim."""
-        return next(view.anchor for view in self.claims if view.claim.id == claim)
+        return self._anchors[claim]
+
+    @cached_property
+    def _anchors(self) -> dict[str, str]:
+        return {view.claim.id: view.anchor for view in self.claims}
 
     @property
     def sides(self) -> dict[Side, str]:
