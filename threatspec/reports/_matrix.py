@@ -1,8 +1,8 @@
 """Verdict matrices: claims `for: each` about several subjects, as a table of attacks x subjects.
 
 One written claim stands for a verdict per subject and attack; written claims about the same
-subjects share a matrix, each with lines of its own. A broken square tells the cheapest run that breaks it;
-any other the run that speaks most against the claim, or why nothing can be said.
+subjects share a matrix, each with lines of its own. A broken square tells the cheapest run that
+breaks it; any other the run that speaks most against the claim, or why nothing can be said.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ MATRIX_SAYS = (
     "A square is the verdict of one claim: one attack on one subject, over all of its runs. Where "
     "it is REFUTED, the square tells how many of the runs break the claim, and what the cheapest "
     "of those took, search included. Elsewhere it tells the share in the run that speaks most "
-    "against the claim, or why nothing can be said. A dash is an attack that is not made on the subject."
+    "against the claim, or why nothing can be said. A dash is an attack that is not made on the "
+    "subject."
 )
 _RUN = frozenset(CellState) - {CellState.NOT_RUN}
 
