@@ -21,6 +21,7 @@ from threatspec.records import Curve, Outcome, Spend, Stream
 from threatspec.registry import Registry
 from threatspec.resources import shipped
 from threatspec.safeguards import SAFEGUARDS
+from threatspec.schema import JudgeUse
 from threatspec.subjects import RequestTamper
 from threatspec.testing import (
     AttackConformance,
@@ -49,6 +50,10 @@ rows all probes are perfect or none, and every choice of heads is the same."""
 WITH_MODELS = frozenset({"classifier", "llm"})
 """Judges that need a model; their suites run beside their tests."""
 SETTINGS: dict[str, dict[str, Any]] = {"keywords": {"any_of": ("sure", "answer")}}
+GIVEN: dict[str, dict[str, Any]] = {
+    "moderation-gate": {"judge": JudgeUse(use="keywords", settings={"any_of": ["sure"]})}
+}
+"""Knobs that safeguards have no default for."""
 
 READ: dict[str, dict[str, Any]] = {
     "kl-profile": {"benchmark": "specimen/restricted", "prompts": 4, "tokens": 3},
@@ -87,7 +92,7 @@ def other_suites() -> Iterator[tuple[str, type]]:
         own = {"kind": kind, "settings": READ[kind]}
         yield f"TestInstrument_{kind}", type(kind, (InstrumentConformance,), own)
     for kind, safeguard in SAFEGUARDS:
-        own = {"kind": kind, "knobs": knobs(safeguard.Config, {})}
+        own = {"kind": kind, "knobs": knobs(safeguard.Config, GIVEN.get(kind, {}))}
         yield f"TestSafeguard_{kind}", type(kind, (SafeguardConformance,), own)
     for name in BENCHMARKS.names():
         yield f"TestBenchmark_{name}", type(name, (BenchmarkConformance,), {"name": name})

@@ -122,7 +122,10 @@ def read_operands(
 def _note(cell: CellEvidence, counts: Truth) -> str:
     if cell.code or cell.message:
         return ": ".join(part for part in (cell.code, cell.message) if part)
-    return "collapsed" if counts is Truth.FALSE and cell.state is CellState.DONE else ""
+    found = [f"not trained: blocked by {cell.blocked}"] if cell.blocked else []
+    if counts is Truth.FALSE and cell.state is CellState.DONE:
+        found.append("collapsed")
+    return ", ".join(found)
 
 
 def _chosen(view: View, cell: CellEvidence) -> str:

@@ -51,6 +51,7 @@ class KeptResults(Mapping[str, TrialResult]):
                 proposal=result.proposal,
                 scores=result.scores,
                 tamper=result.tamper,
+                blocked=result.blocked,
                 replies=result.replies,
                 code=result.code,
                 message=result.message,
@@ -63,7 +64,10 @@ class KeptResults(Mapping[str, TrialResult]):
         self._found[trial] = self._kept(bare)
 
     def _kept(self, result: TrialResult) -> TrialResult:
-        did = (result.realised, result.edits, result.optimised, result.scores, result.config)
+        did = (
+            result.realised, result.edits, result.optimised, result.scores, result.config,
+            result.blocked,
+        )  # fmt: skip
         if result.tamper is not None or any(did):
             return result
         key = (result.status, result.code, result.message, result.spend, result.replies)

@@ -111,7 +111,8 @@ def _budgets(matter: Matter) -> Iterator[str]:
     for one, planned, _, cell in _attacked(matter):
         compute = spec.adversaries[one.claim.against].compute
         charged = cell.subject == planned.models[Arm.DEFENDED]
-        wanted = Budget(steps=compute.steps, flops=compute.flops) if charged else None
+        most = Budget(steps=compute.steps, flops=compute.flops, queries=compute.queries)
+        wanted = most if charged else None
         if cell.attack is None or matter.plan.trials[cell.attack].budget != wanted:
             yield f"{matter.name(cell)} has another budget than the adversary"
 
@@ -160,13 +161,16 @@ def _measures(matter: Matter, claim: Claim, *, attacked: bool) -> set[str]:
 def _attacks_as_said(matter: Matter, cell: Cell) -> bool:
     trial = matter.plan.trials[cell.attack or ""]
     procedure = matter.plan.procedures[cell.procedure]
-    work = {
+    work: dict[str, Any] = {
         "attack": procedure.attack,
         "config": procedure.config,
         "data": procedure.data,
         "seeds": {stream.value: seed for stream, seed in cell.seeds.items()},
         **({"trainer": procedure.trainer} if procedure.trainer else {}),
     }
+    provides = matter.provides(cell)
+    if procedure.trainer and (trial.work.get("provider") if provides is None else provides):
+        work["provider"] = True
     done = {key: value for key, value in trial.work.items() if key != "search"}
     planned = procedure.search.model_dump(mode="json") if procedure.search else None
     searched = trial.work.get("search", {}).get("plan")

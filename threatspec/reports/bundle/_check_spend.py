@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
+from threatspec.attacks.recipes import RECIPES, rows_out
 from threatspec.errors import ThreatspecError
 from threatspec.records import (
     Budget,
+    Cell,
     Procedure,
     Realised,
     Trial,
@@ -64,22 +67,39 @@ def _over(matter: Matter) -> Iterator[str]:
 
 def _trained(matter: Matter) -> Iterator[str]:
     plan = matter.plan
-    made = {c.attack: plan.procedures[c.procedure] for c in plan.cells.values() if c.attack}
+    made = {cell.attack: cell for cell in plan.cells.values() if cell.attack}
     for trial, result in _attacks(matter):
         if result.status is TrialStatus.DONE:
             yield from (f"{trial.id} {fault}" for fault in _as_recorded(trial, result))
             if trial.id in made:
-                told = _as_planned(made[trial.id], result)
+                told = _as_planned(matter, made[trial.id], result)
                 yield from (f"{trial.id} {fault}" for fault in told)
 
 
-def _as_planned(procedure: Procedure, result: TrialResult) -> Iterator[str]:
-    rows = sum(entry["n"] for entry in procedure.data.values())
+def _as_planned(matter: Matter, cell: Cell, result: TrialResult) -> Iterator[str]:
+    procedure = matter.plan.procedures[cell.procedure]
+    own = sum(entry["n"] for entry in procedure.data.values())
+    rows = _made(procedure, own)
+    if matter.provides(cell) is not False:
+        rows += matter.own_rows(cell)
     for run in result.realised:
         if run.backend != procedure.trainer:
             yield f"was trained by {run.backend!r} instead of {procedure.trainer!r}"
         if run.rows > rows:
             yield f"trained on {run.rows} rows where the adversary has {rows}"
+
+
+def _made(procedure: Procedure, rows: int) -> int:
+    """How many training rows come out of the adversary's at most, by the recipes of an attack."""
+    configs = procedure.config.get("links") or [{"config": procedure.config}]
+    found = [one["config"].get("recipe") for one in configs]
+    known = [recipe for recipe in found if recipe and recipe["use"] in RECIPES.names()]
+    return max((_out(recipe, rows) for recipe in known), default=rows)
+
+
+def _out(recipe: dict[str, Any], rows: int) -> int:
+    config = RECIPES.get(recipe["use"]).Config.model_validate(recipe, strict=False)
+    return max(rows, rows_out(config, rows))
 
 
 def _as_recorded(trial: Trial, result: TrialResult) -> Iterator[str]:

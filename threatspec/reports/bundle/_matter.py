@@ -12,6 +12,7 @@ from threatspec.campaign import Expanded, expand
 from threatspec.errors import ThreatspecError
 from threatspec.measures import BENCHMARKS, JUDGES, Benchmark, Judge
 from threatspec.records import (
+    Arm,
     Cell,
     Plan,
     PlannedClaim,
@@ -21,7 +22,8 @@ from threatspec.records import (
     TrialStatus,
 )
 from threatspec.reports.bundle._bundle import Bundle
-from threatspec.schema import Claim, Spec
+from threatspec.safeguards import SAFEGUARDS, Stage
+from threatspec.schema import Capability, Claim, Spec
 
 __all__ = ["Matter", "attack_of", "benchmark_of", "judge_of"]
 
@@ -85,6 +87,33 @@ class Matter:
     def results(self, kind: TrialKind) -> Mapping[str, TrialResult]:
         """Results of one kind of trials that ended well."""
         return {t: found for t, found in self.done.items() if self.plan.trials[t].kind is kind}
+
+    def provides(self, cell: Cell) -> bool | None:
+        """Whether the spec has a provider impose something where the cell is trained; None: that
+        hangs on a safeguard that this program does not have."""
+        name = self._named.get(cell.subject)
+        procedure = self.plan.procedures.get(cell.procedure)
+        if name is None or procedure is None:
+            return False
+        holds = self.spec.adversaries[procedure.adversary].capabilities
+        kinds = [use.kind for use in self.spec.all_subjects[name].unfitted]
+        if Capability.WEIGHTS_WRITE in holds or not kinds:
+            return False
+        if any(kind not in SAFEGUARDS.names() for kind in kinds):
+            return None
+        return any(Stage.TRAINING in SAFEGUARDS.get(kind).stages for kind in kinds)
+
+    def own_rows(self, cell: Cell) -> int:
+        """Rows of the safeguards of a cell's subject, which a provider may add to those of a
+        customer."""
+        name = self._named.get(cell.subject)
+        uses = self.spec.all_subjects[name].unfitted if name is not None else ()
+        return sum(source.n for use in uses for source in use.data.values())
+
+    @cached_property
+    def _named(self) -> dict[str, str]:
+        """Name of the subject in the spec by reference of its model."""
+        return {one.models[Arm.DEFENDED]: one.subject for one in self.plan.claims}
 
     def name(self, cell: Cell) -> str:
         """How a cell is called in a sentence."""

@@ -25,7 +25,8 @@ def _copied(matter: Matter) -> Iterator[str]:
         result = matter.done.get(cell.attack or "")
         if result is None or not result.realised or not cell.seeds:
             continue
-        print_ = (cell.procedure, cell.subject, result.realised, _said(matter, cell))
+        runs = tuple(run.model_dump_json() for run in result.realised)
+        print_ = (cell.procedure, cell.subject, runs, _said(matter, cell))
         other = known.setdefault(print_, cell)
         if other is not cell and other.seeds != cell.seeds:
             yield (
@@ -49,6 +50,9 @@ def _inert(matter: Matter) -> Iterator[Check]:
     bare = {c.subject: _prompts(matter, c) for c in matter.plan.cells.values() if c.attack is None}
     same = []
     for cell in _deciding(matter):
+        result = matter.done.get(cell.attack or "")
+        if result is not None and result.blocked:  # its provider trained nothing, as it says
+            continue
         own = _prompts(matter, cell)
         untouched = bare.get(cell.subject, {})
         if own and all(untouched.get(key) == reply for key, reply in own.items()):
