@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from threatspec import api
-from threatspec.campaign import check_spec, compile_plan
+from threatspec.campaign import check_design, check_spec, compile_plan
 from threatspec.errors import SpecErrors
 from threatspec.loading import load_spec
 from threatspec.records import Arm, Ledger, Outcome, Plan, TrialKind, TrialStatus
@@ -68,7 +68,7 @@ def spec(
 
 def written(folder: Path, data: dict[str, Any]) -> Path:
     path = folder / "claims.yaml"
-    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    path.write_text(json.dumps(data))
     return path
 
 
@@ -151,7 +151,9 @@ def test_a_campaign_fits_trains_under_the_provider_and_reads_every_arm(tmp_path:
     out, fewer = tmp_path / "run", {"n": 8, "from": ROWS["benign"]["from"]}
     quick = {**QUICK, "data": {**ROWS, "benign": fewer}}
     data = spec([MIXED, quick], access="finetuning-api")
-    api.run(written(tmp_path, data), out=out, runner=LocalProfile(workers=1))
+    outcome = api.run(written(tmp_path, data), out=out, runner=LocalProfile(workers=1))
+    [answer] = outcome.verdict.claims
+    assert "(guarded by refusal-mixing and refusal-training, seed 0)" in answer.scope
     with Ledger.open(out) as ledger:
         plan, results = ledger.plan, ledger.results()
     assert {result.status for result in results.values()} == {TrialStatus.DONE}
@@ -229,3 +231,72 @@ def test_a_screened_request_is_rejected_and_never_asked(monkeypatch: pytest.Monk
     assert reply == ("b", "safe")
     assert (rejected.item, rejected.outcome) == ("a", Outcome.REJECTED)
     assert rejected.detail == "screened by screen"
+
+
+# adversaries that know
+
+
+def names(plan: Plan, arm: Arm = Arm.DEFENDED) -> set[str]:
+    [claim] = plan.claims
+    cells = [plan.cells[name] for name in claim.attacked[arm]]
+    return {plan.procedures[cell.procedure].name for cell in cells}
+
+
+HELD = {"kind": "region-freezing", "data": MIXED["data"]}
+ADAPTIVE = {"adaptive-region-adapter", "adaptive-region-longer"}
+
+
+@pytest.mark.parametrize("aware", [True, False])
+def test_who_knows_the_safeguard_makes_its_cards_beside_what_is_named(
+    tmp_path: Path, aware: bool
+) -> None:
+    data = spec([HELD], access="finetuning-api", aware=aware)
+    data["adversaries"]["tuner"]["compute"] = {"steps": 200}
+    made = names(planned(tmp_path, data))
+    assert (made >= ADAPTIVE) is aware
+    assert len(made) == 1 + len(ADAPTIVE) * aware
+
+
+def test_a_subject_without_the_safeguard_does_not_meet_its_cards(tmp_path: Path) -> None:
+    data = spec([HELD], access="finetuning-api", aware=True)
+    data["adversaries"]["tuner"]["compute"] = {"steps": 200}
+    guarded = data.pop("subject")
+    data["subjects"] = {"guarded": guarded, "plain": {**guarded, "safeguards": []}}
+    plan = planned(tmp_path, data)
+    made = {
+        claim.subject: {plan.procedures[plan.cells[c].procedure].name
+                        for c in claim.attacked[Arm.DEFENDED]}
+        for claim in plan.claims
+    }  # fmt: skip
+    assert made["guarded"] >= ADAPTIVE
+    assert not ADAPTIVE & made["plain"]
+
+
+def test_who_does_not_know_it_cannot_make_its_cards(tmp_path: Path) -> None:
+    data = spec([HELD], access="finetuning-api", attacks=["adaptive-region-longer"])
+    assert codes(tmp_path, data) == ["TS-ACCESS"]
+
+
+def test_a_claim_whose_attacks_are_all_against_what_is_not_there_is_an_error(
+    tmp_path: Path,
+) -> None:
+    data = spec([MIXED], access="finetuning-api", aware=True, attacks=["adaptive-region-longer"])
+    data["adversaries"]["tuner"]["compute"] = {"steps": 200}
+    assert codes(tmp_path, data) == ["TS-SAFEGUARD"]
+
+
+# seeds of a safeguard
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_three_seeds_of_a_safeguard_answer_the_rule_of_its_seeds(
+    tmp_path: Path, seeds: int
+) -> None:
+    data = spec([QUICK])
+    one = data.pop("subject")
+    data["subjects"] = {f"seed{n}": {**one, "build_seed": n} for n in range(seeds)}
+    data["subjects"]["other"] = {**one, "safeguards": [{**QUICK, "lr": 5e-5}]}
+    checks = check_design(load_spec(written(tmp_path, data)))
+    broken = {check.id: {reading.rule for reading in check.readings} for check in checks}
+    assert ("TS-R1b" in broken["refusal-survives[seed0]"]) is (seeds < 3)
+    assert "TS-R1b" in broken["refusal-survives[other]"]

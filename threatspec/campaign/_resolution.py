@@ -112,6 +112,7 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
     found.instruments = find_instruments(found, models)
     if not found.resolver.problems:
         check_provider(found)
+        _met(found)
         _offers(found)
         _queries(found)
         _answers(found)
@@ -193,6 +194,19 @@ def _check_build(found: Resolution, recipe: Recipe, place: Place) -> None:
     for index, step in enumerate(recipe.steps):
         if isinstance(step, AdaptStep):
             check_rows(found.resolver, step.source, step.n, (*place, "build", index))
+
+
+def _met(found: Resolution) -> None:
+    """Every subject of a claim must meet some attack: those against a safeguard it lacks are none."""
+    for index, claim in enumerate(found.spec.claims):
+        made = found.attacks[claim.against]
+        for name, met in found.met_by(claim).items():
+            if made and not met:
+                kinds = ", ".join(sorted({one.against for one in made if one.against}))
+                text = (
+                    f"all attacks of {claim.against} are made against {kinds}, which {name} lacks"
+                )
+                found.resolver.complain("TS-SAFEGUARD", text, "claims", index, "against")
 
 
 def _offers(found: Resolution) -> None:

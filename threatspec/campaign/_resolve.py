@@ -347,6 +347,10 @@ class Resolver:
         if not _admits(attack, adversary):
             self._complain_access(attack, use, adversary, place)
             return None
+        if card and card.against and adversary.knowledge.safeguard != "aware":
+            text = f"{use.use} is made against {card.against}, which takes an adversary who knows "
+            self.complain("TS-ACCESS", f"{text}it: `knowledge: {{safeguard: aware}}`", *place)
+            return None
         valid = self._valid(use, card, attack, place)
         if not attack.uses_rows and "rows" in use.model_fields_set:
             text = f"`rows` is for attacks that train on rows, but {use.use} trains on none"

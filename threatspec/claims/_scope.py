@@ -44,11 +44,21 @@ def scope(case: Case) -> str:
     control = view.planned.models.get(Arm.CONTROL)
     against = f", against the control {control}" if control else ", without a control"
     return (
-        f"{_attacks(case)} by the adversary `{view.claim.against}` on {subject}{against}; "
+        f"{_attacks(case)} by the adversary `{view.claim.against}` on {subject}"
+        f"{_guarded(view)}{against}; "
         f"{_measures(case)}; {_asked(case, subject)}; "
         f"{confidence_words(view)} confidence{_rules(view)}{limits(view.claim.scope)}"
         f"{waivers(view.claim, view.evidence.at)}."
     )
+
+
+def _guarded(view: View) -> str:
+    """Safeguards of the subject by name; those in its weights already are part of the model."""
+    spec = view.evidence.plan.spec
+    subjects = spec.get("subjects") or {"subject": spec.get("subject")}
+    subject = subjects.get(view.planned.subject) or {}
+    kinds = [one["kind"] for one in subject.get("safeguards", ()) if not one.get("fitted")]
+    return f" (guarded by {listed(kinds)}, seed {subject.get('build_seed', 0)})" if kinds else ""
 
 
 def _asked(case: Case, subject: str) -> str:

@@ -69,7 +69,10 @@ def _attack(name: str) -> Iterator[Explanation]:
         searched = ", ".join(listed_values(attack.Config, card.config))
         facts += [("searches", searched)] if searched else []
         made = "makes it too" if card.auto else "does not make it"
-        facts += [("an adversary that names no attacks", made)]
+        if card.against:
+            facts += [("made against", f"{card.against}, by adversaries who know the safeguard")]
+        else:
+            facts += [("an adversary that names no attacks", made)]
     seeds = ", ".join(sorted(attack.streams)) or "none: deterministic, one replicate"
     says, preset = (card.says, card.config) if card else (attack.says, {})
     yield Explanation(
