@@ -406,13 +406,15 @@ def aware(**owns: str) -> dict[str, Any]:
     return data
 
 
-ADAPTIVE = {f"backdoor-align-{one}" for one in ("benign", "guessed", "mix", "random", "system")}
+ADAPTIVE = {
+    f"adaptive-backdoor-align-{one}" for one in ("benign", "guessed", "mix", "random", "system")
+}
 
 
 def test_adversaries_who_are_aware_make_its_adaptive_attacks(tmp_path: Path) -> None:
     assert cards_of(planned(tmp_path, aware())) == {"full-finetune", *ADAPTIVE}
     leaked = cards_of(planned(tmp_path, aware(secret="leaked")))
-    assert leaked == {"full-finetune", *ADAPTIVE, "backdoor-align-leaked"}
+    assert leaked == {"full-finetune", *ADAPTIVE, "adaptive-backdoor-align-leaked"}
     unaware = spec([MARKED])
     assert cards_of(planned(tmp_path, unaware)) == {"full-finetune"}
 
