@@ -197,7 +197,7 @@ def _check_build(found: Resolution, recipe: Recipe, place: Place) -> None:
 
 
 def _met(found: Resolution) -> None:
-    """Every subject of a claim must meet some attack: those against a safeguard it lacks are none."""
+    """Every subject must meet some attack: those against a safeguard that it lacks are none."""
     for index, claim in enumerate(found.spec.claims):
         made = found.attacks[claim.against]
         for name, met in found.met_by(claim).items():

@@ -131,7 +131,8 @@ class Design:
     @property
     def safeguarded(self) -> bool:
         """Whether the subject has a safeguard that it can be told from."""
-        return self.subject.undefended not in {None, self.subject.model}
+        undefended, model = self.subject.undefended, self.subject.model
+        return undefended is not None and (undefended != model or bool(self.subject.unfitted))
 
     @property
     def templates(self) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ OF_ATTACKS = (
         title="the safeguard's own seeds",
         says="A safeguard that was trained is shown for three training seeds of its own, or the "
         "claim is about one checkpoint.",
-        applies="subjects whose `undefended` is another model",
+        applies="subjects whose `undefended` is another model, or that have `safeguards` applied",
         remedy="Claim it of three subjects that differ by `build_seed`, or scope the claim to the "
         "checkpoint.",
         source=f"{REPNOISE}: its scripts sweep the training seed of the safeguard",
