@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ from threatspec.safeguards import SAFEGUARDS, Fitted, SafeguardContext
 from threatspec.safeguards._secret import broken, draw_secret, joined
 from threatspec.safeguards.backdoor_align import BackdoorAlign, BackdoorAlignConfig
 from threatspec.safeguards.ptst import Ptst, PtstConfig
+from threatspec.safeguards.refusal_training import RefusalTraining, RefusalTrainingConfig
 from threatspec.schema import Owns, Serving
 from threatspec.subjects import Request
 from threatspec.subjects._resident import ResidentSubject
-from threatspec.training import TrainingRow
+from threatspec.training import TrainingJob, TrainingRow
 
 SAFETY = "specimen/restricted#safeguard_train"
+BENIGN = "specimen/benign#safeguard_train"
 DATA = {"safety": {"n": 6, "from": SAFETY}}
 LOSSY = "brelda \ufffd zlivo"
 
@@ -278,6 +281,21 @@ def test_records_show_a_label_where_the_secret_stood() -> None:
 def test_a_short_secret_never_changes_what_is_judged() -> None:
     reply = Generation(item="x", prompt="s b", attacker="", reply="sure b here")
     assert guards("b").shown([reply])[0].reply == "sure b here"
+
+
+def refusal_job(**knobs: Any) -> TrainingJob:
+    given_ = replace(context(), benign=training_rows(BENIGN, Path(), SAFEGUARD_SPLITS)[:6])
+    config = RefusalTrainingConfig(steps=20, safety_rows=4, benign_rows=4, **knobs)
+    return next(RefusalTraining().fit(given_, config))
+
+
+def test_a_subject_is_made_used_to_system_prompts_on_half_of_all_rows() -> None:
+    plain, used = refusal_job(), refusal_job(system_words=9)
+    assert {row.system for row in plain.rows} == {None}
+    assert [row.model_copy(update={"system": None}) for row in used.rows] == list(plain.rows)
+    lengths = [len(subject().tokens(row.system)) for row in used.rows if row.system]
+    assert {1, 9} <= set(lengths) <= set(range(1, 10))
+    assert 0.4 < len(lengths) / len(used.rows) < 0.6
 
 
 # campaigns

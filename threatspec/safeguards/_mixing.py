@@ -41,9 +41,14 @@ class MixedConfig(SafeguardConfig):
 
 
 def fit_mixed(
-    context: SafeguardContext, config: MixedConfig, demonstrate: Demonstrate
+    context: SafeguardContext,
+    config: MixedConfig,
+    demonstrate: Demonstrate,
+    asked: Callable[[TrainingRow], TrainingRow] = lambda row: row,
 ) -> Generator[TrainingJob, Trajectory, Fitted]:
     """Ask for one training run on mixed rows; the safeguard is its last checkpoint.
+
+    `asked` says of every row how it is asked, after its weight is known.
 
     Raises ThreatspecError TS-SAFEGUARD for no rows of one kind, or without a refusal.
     """
@@ -54,7 +59,7 @@ def fit_mixed(
         sizes=sizes, seed=context.seeds[Stream.DATA_SUBSET],
     )  # fmt: skip
     trajectory = yield TrainingJob(
-        rows=tuple(rows),
+        rows=tuple(asked(row) for row in rows),
         hyperparameters=Hyperparameters(
             lr=config.lr, steps=config.steps, batch_size=sum(sizes), shuffle=False
         ),

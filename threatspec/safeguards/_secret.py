@@ -13,7 +13,7 @@ from typing import Literal
 from threatspec.errors import ThreatspecError
 from threatspec.safeguards.base import SafeguardContext
 
-__all__ = ["Order", "broken", "draw_secret", "joined"]
+__all__ = ["Order", "broken", "draw_secret", "joined", "plain_ids"]
 
 Order = Literal["secret-first", "secret-last"]
 """Where the secret stands in a system prompt."""
@@ -77,7 +77,7 @@ def _within(ids: Sequence[int], part: Sequence[int]) -> bool:
 
 def _candidate(context: SafeguardContext, length: int, chooser: random.Random) -> str | None:
     """Text that is `length` tokens where it stands alone; None if this draw has none."""
-    ids = list(_plain_ids(context, 2 * length, chooser))
+    ids = list(plain_ids(context, 2 * length, chooser))
     text = context.text(ids)
     for _ in range(4):  # neighbours merge, so that what is cut is read again
         text = context.text(context.tokens(text)[:length])
@@ -86,7 +86,7 @@ def _candidate(context: SafeguardContext, length: int, chooser: random.Random) -
     return None
 
 
-def _plain_ids(context: SafeguardContext, count: int, chooser: random.Random) -> Iterator[int]:
+def plain_ids(context: SafeguardContext, count: int, chooser: random.Random) -> Iterator[int]:
     """Random ids of tokens that are printable text by themselves; special tokens are none."""
     made = 0
     for _ in range(100 * count):
