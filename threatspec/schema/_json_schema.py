@@ -224,7 +224,8 @@ def _open(
     use["allOf"] = []
     for entry in knobs:
         config = _schema_of(entry.config)
-        definitions.update(config.pop("definitions"))
+        for name, one in config.pop("definitions").items():
+            definitions.setdefault(name, one)  # one that is there may have been opened already
         named = {"required": [key], "properties": {key: {"enum": sorted(entry.names)}}}
         written = config.get("properties", {}).items()
         fields = {name: _searched(field) if searched else field for name, field in written}
