@@ -191,6 +191,28 @@ def test_claims_about_the_same_subjects_share_a_matrix(tmp_path: Path) -> None:
     assert one.bands[1].lines[0].attack == "full-finetune lr=0.0001"
 
 
+def test_what_is_asked_of_one_subject_stands_apart(tmp_path: Path) -> None:
+    """Attacks that are made against one safeguard would leave every other column free."""
+    second = {**BASE["claims"][0], "id": "again", "against": "other", "for": "each",
+              "subject": "weak"}  # fmt: skip
+    attacks = [{"use": "full-finetune", "lr": lr} for lr in (SLOW, FAST)]
+    changes = {"claims.1": second, "adversaries.other": {**TUNER, "attacks": attacks}}
+    seen = evidence(tmp_path, **changes)
+    verdict = decide(seen)
+    whole, apart = matrices(seen, verdict)
+    assert (whole.subjects, apart.subjects) == (tuple(MODELS), ("weak",))
+    assert [line.attack for line in apart.bands[0].lines] == [
+        "full-finetune lr=1e-05",
+        "full-finetune lr=0.0001",
+    ]
+    page = render_matrix(seen, verdict)
+    assert page.count('<li class="is-REFUTED"><b>full-finetune lr=') == 2
+    assert "| attack | weak |" in render_matrix_markdown(seen, verdict)
+    [_, data] = report_data(seen, verdict)["matrices"]
+    assert list(data["claims"][0]["attacks"][0]["subjects"]) == ["weak"]
+    Page(page)
+
+
 @pytest.mark.parametrize("quantifier", ["every", "some"])
 def test_other_quantifiers_have_none(tmp_path: Path, quantifier: str) -> None:
     seen = evidence(tmp_path, **{"claims.0.for": quantifier})

@@ -9,7 +9,7 @@ from typing import Any
 from threatspec.claims import CampaignVerdict, Evidence
 from threatspec.reports._details import Details
 from threatspec.reports._instruments import instruments_data
-from threatspec.reports._matrix import matrices_data
+from threatspec.reports._matrix_data import matrices_data
 from threatspec.reports._model import Report, build
 from threatspec.reports._subjects import subjects_data
 

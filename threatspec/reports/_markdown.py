@@ -137,10 +137,10 @@ def _matrices(found: Sequence[Matrix]) -> Iterator[str]:
     yield f"{MATRIX_SAYS}\n"
     for matrix in found:
         yield f"{', '.join(f'{word} {number}' for word, number in matrix.tally)}.\n"
-        for band in matrix.bands:
+        for subjects, band in zip(matrix.columns, matrix.bands, strict=True):
             says = f"{markdown_text(band.adversary)}: {markdown_text(band.says)}"
             yield f"### {says} {markdown_code(band.holds)}\n"
-            heads = ("attack", *map(markdown_text, matrix.subjects))
+            heads = ("attack", *map(markdown_text, subjects))
             yield from _table(heads, map(_attacked, band.lines))
 
 

@@ -33,7 +33,6 @@ __all__ = [
     "Matrix",
     "Square",
     "matrices",
-    "matrices_data",
     "required",
 ]
 
@@ -115,6 +114,17 @@ class Matrix:
 
     subjects: tuple[str, ...]
     bands: tuple[Band, ...]
+    apart: bool = False
+    """Whether each band is about one subject alone, the one at its place in `subjects`."""
+
+    @property
+    def columns(self) -> tuple[tuple[str, ...], ...]:
+        """The subjects of each band."""
+        return (
+            tuple((name,) for name in self.subjects)
+            if self.apart
+            else ((self.subjects,) * len(self.bands))
+        )
 
     @property
     def squares(self) -> Iterator[Square]:
@@ -134,18 +144,32 @@ _Pair = tuple[PlannedClaim, ClaimVerdict]
 
 
 def matrices(evidence: Evidence, verdict: CampaignVerdict) -> tuple[Matrix, ...]:
-    """One for each set of several subjects that claims `for: each` are made about."""
+    """One for each set of several subjects that claims `for: each` are made about.
+
+    What is asked of one subject only (attacks against its own safeguard) comes last, in one more.
+    """
+    groups: dict[tuple[str, ...], list[Band]] = {}
+    for found in _written(evidence, verdict):
+        subjects = tuple(dict.fromkeys(one.subject for one, _ in found))
+        groups.setdefault(subjects, []).append(_band(evidence, subjects, found))
+    several = [Matrix(names, tuple(bands)) for names, bands in groups.items() if len(names) > 1]
+    single = [(names[0], band) for names, bands in groups.items() if len(names) == 1
+              for band in bands]  # fmt: skip
+    if not several or not single:
+        return tuple(several)
+    names = tuple(name for name, _ in single)
+    return (*several, Matrix(names, tuple(band for _, band in single), apart=True))
+
+
+def _written(evidence: Evidence, verdict: CampaignVerdict) -> Iterator[Sequence[_Pair]]:
+    """What each written claim `for: each` stands for."""
     planned = {one.id: one for one in evidence.plan.claims}
-    written: dict[str, list[_Pair]] = {}
+    found: dict[str, list[_Pair]] = {}
     for claim in verdict.claims:
         one = planned[claim.id]
         if one.claim.quantifier == "each":
-            written.setdefault(one.claim.id, []).append((one, claim))
-    groups: dict[tuple[str, ...], list[Band]] = {}
-    for found in written.values():
-        subjects = tuple(dict.fromkeys(one.subject for one, _ in found))
-        groups.setdefault(subjects, []).append(_band(evidence, subjects, found))
-    return tuple(Matrix(names, tuple(bands)) for names, bands in groups.items() if len(names) > 1)
+            found.setdefault(one.claim.id, []).append((one, claim))
+    yield from found.values()
 
 
 def required(found: tuple[Matrix, ...]) -> tuple[Matrix, ...]:
@@ -158,21 +182,6 @@ def required(found: tuple[Matrix, ...]) -> tuple[Matrix, ...]:
             exit_code=ExitCode.USAGE,
         )
     return found
-
-
-def matrices_data(found: Sequence[Matrix]) -> list[dict[str, object]]:
-    """The matrices as plain data: verdicts, and the cheapest runs that break."""
-    return [
-        {
-            "subjects": list(one.subjects),
-            "claims": [
-                {"claim": band.claim, "adversary": band.adversary, "holds": band.holds,
-                 "attacks": [_line_data(one, line) for line in band.lines]}
-                for band in one.bands
-            ],
-        }
-        for one in found
-    ]  # fmt: skip
 
 
 def _band(evidence: Evidence, subjects: Sequence[str], found: Sequence[_Pair]) -> Band:
@@ -255,26 +264,3 @@ def _vacuous(claim: ClaimVerdict) -> str:
     if all(cell.counts is Truth.FALSE for cell in claim.cells if cell.arm is Arm.DEFENDED):
         return "attack broke the model"
     return ""
-
-
-def _line_data(found: Matrix, line: Line) -> dict[str, object]:
-    pairs = zip(found.subjects, line.squares, strict=True)
-    return {
-        "attack": line.attack,
-        "subjects": {name: _square_data(square) for name, square in pairs if square},
-    }
-
-
-def _square_data(square: Square) -> dict[str, object]:
-    witness = square.claim.witness
-    data: dict[str, object] = {
-        "claim": square.claim.id, "verdict": square.claim.verdict.value, "note": square.note,
-        "runs": {"planned": square.planned, "run": square.run, "break": square.breaking},
-    }  # fmt: skip
-    if witness:
-        data["witness"] = {
-            "cell": witness.cell, "procedure": witness.procedure, "replicate": witness.replicate,
-            "chosen": square.chosen, "rows": square.rows, "steps": witness.spend.steps,
-            "flops": witness.spend.flops,
-        }  # fmt: skip
-    return data
