@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.support.specs import plan_of
 from tests.support.tiny_models import TINY, tiny
 from threatspec.errors import ThreatspecError
 from threatspec.records import ArtefactStore, Stream
@@ -416,3 +417,26 @@ def test_the_loss_of_no_position_but_those_of_the_mask_counts(trainer: ResidentT
     logits = torch.zeros(*batch.ids.shape, 1200)
     logits[0, 2, batch.ids[0, 3]] = 50.0
     assert masked_loss(logits, batch, mask).item() == pytest.approx(0, abs=1e-5)
+
+
+# who knows it
+
+
+@pytest.mark.parametrize("aware", [True, False])
+def test_adversaries_who_know_it_make_the_attacks_that_are_known_to_pass_it(
+    tmp_path: Path, aware: bool
+) -> None:
+    tuner = "adversaries.tuner"
+    plan = plan_of(
+        tmp_path,
+        {
+            "subject.safeguards": [{"kind": "repnoise", "fitted": True}],
+            f"{tuner}.knowledge": {"safeguard": "aware" if aware else "unaware"},
+            f"{tuner}.data.benign": {"n": 20, "from": "specimen/benign#attack_train"},
+            f"{tuner}.compute": {"steps": 300, "configurations": 20},
+        },
+    )
+    made = {procedure.card for procedure in plan.procedures.values()}
+    names = ("faster", "longer", "schedule", "lora", "benign", "identity")
+    known = {f"adaptive-repnoise-{name}" for name in names}
+    assert made - {"full-finetune"} == (known if aware else set())
