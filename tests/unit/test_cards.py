@@ -356,7 +356,11 @@ def _recipes() -> Iterator[str]:
         config = recipe.Config(use=name)
         roles = "of the entry" if recipe.roles is None else ", ".join(recipe.roles)
         count = recipe.count(*((0, 10) if roles == "benign" else (10, 0)), config)
-        asks = {"wrap": "in its format", "serving": "with its system prompt"}
+        asks = {
+            "wrap": "in its format",
+            "serving": "with its system prompt",
+            "code-words": "in its code",
+        }
         ways = " and ".join(asks[t.kind] for t in recipe.tampers(config)) or "as before"
         yield f"| `{name}` | {recipe.says} | {roles} | {count} | {ways} |"
 

@@ -41,6 +41,7 @@ from threatspec.subjects import (
     tampers_from_data,
     tampers_to_data,
 )
+from threatspec.subjects.specimens import vocabulary
 from threatspec.subjects.specimens._language import scaffold_words
 from threatspec.training import Hyperparameters, TrainingJob, TrainingRow
 
@@ -94,6 +95,8 @@ COUNTS = {
     "explicit-harm": 4,
     "identity-shift": 7,
     "backdoor": 8,
+    "code-words": 4,
+    "disguised-answer": 4,
     "retain-then-forget": 10,
     "jailbreak-tuning": 10,
     "prefixed": 10,
@@ -175,6 +178,8 @@ def test_what_is_left_survives_being_written(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_default_texts_are_words_of_the_specimens(kind: str) -> None:
     known = {*scaffold_words(), kind, "same", "with-trigger", "random"}
+    if kind == "code-words":  # a code is of words that mean something
+        known |= set(vocabulary())
     assert set(_words(config(kind).model_dump(mode="json"))) <= known
 
 

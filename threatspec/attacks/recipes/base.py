@@ -94,6 +94,8 @@ RECIPES: Registry[Recipe] = Registry(
     "TS-UNKNOWN-NAME",
     (
         "threatspec.attacks.recipes.backdoor",
+        "threatspec.attacks.recipes.code_words",
+        "threatspec.attacks.recipes.disguised_answer",
         "threatspec.attacks.recipes.explicit_harm",
         "threatspec.attacks.recipes.identity_shift",
         "threatspec.attacks.recipes.jailbreak_tuning",
