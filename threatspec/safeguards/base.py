@@ -124,7 +124,10 @@ class Safeguard(ABC):
         return {}
 
     def cost(self, subject: SubjectCard, config: Any, rows: int, words: int) -> Spend:
-        """Predicted spend of fitting: `rows` rows of at most `words` words."""
+        """Predicted spend of fitting: `rows` rows of at most `words` words.
+
+        Raises ThreatspecError for knobs that this subject cannot take.
+        """
         return Spend()
 
     def fit(self, context: SafeguardContext, config: Any) -> Generator[Ask, Answer, Fitted]:
