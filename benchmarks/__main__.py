@@ -26,6 +26,7 @@ BENCHMARKS = (
     "gcg",
     "rejudge",
     "generation",
+    "reference_passes",
 )
 
 
