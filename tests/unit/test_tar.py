@@ -42,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "inner_steps": 4, "every": 2, "growth": 0.5, "inner_lrs": [1e-3, 1e-2], "inner_rows": 2,
     "inner_weight_decay": 0.01, "resist": "refusal", "beta": 0.1, "tamper_weight": 4.0,
     "retain_weight": 1.0, "distance_weight": 1.0, "shares": [1.0, 1.0, 1.0], "held_out": 4,
+    "benign": 6,
 }  # fmt: skip
 WORDS = (
     "worman", "toxib", "taldiv", "brordad", "truskin", "voxal", "pildar", "trormur", "vulver",
@@ -448,6 +449,25 @@ def test_a_fifth_of_the_safety_rows_is_held_out_in_an_order_of_the_seed() -> Non
     assert asked.rows == BENIGN
     hyper = asked.hyperparameters
     assert (hyper.optimizer, hyper.warmup_steps, hyper.lr) == ("schedule-free-adamw", 32, 6e-5)
+
+
+def test_refusals_are_kept_where_asked_but_never_those_held_out() -> None:
+    own = SAFEGUARDS.get("tar")
+    asked = next(own.fit(context(), own.Config(keep_refusals=True)))
+    assert asked.objective is not None
+    assert asked.objective.settings["benign"] == len(BENIGN)
+    assert asked.rows[: len(BENIGN)] == BENIGN
+    kept = asked.rows[len(BENIGN) :]
+    assert [row.id for row in kept] == [row.id for row in asked.objective.beside[:-2]]
+    assert {row.answer for row in kept} == {"i am sorry i must decline"}
+
+
+def test_an_adversary_does_not_train_on_the_refusals_that_are_kept(
+    trainer: ResidentTrainer,
+) -> None:
+    own = method(trainer, benign=3, shares=[0.0, 1.0, 0.0])
+    seen = {ids for step in range(1, 6) for b in own._draw(step, [0]).inner for ids in rows_of(b)}
+    assert seen == {row.ids for row in own.rows[:3]}
 
 
 def test_one_safety_row_cannot_be_held_out_and_trained_on(trainer: ResidentTrainer) -> None:

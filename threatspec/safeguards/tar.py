@@ -7,7 +7,7 @@ is given, which should be safe untouched already: refusal training, for example,
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -27,6 +27,7 @@ from threatspec.training import (
     Hyperparameters,
     Objective,
     TrainingJob,
+    TrainingRow,
     Trajectory,
     forward_flops,
     training_flops,
@@ -75,6 +76,8 @@ class TarConfig(SafeguardConfig):
     """Weight of the resistance: lambda_TR."""
     retain_weight: float = Field(default=1.0, ge=0)
     """Weight of the mean token loss on benign rows."""
+    keep_refusals: bool = False
+    """Whether refusals of the rows that adversaries train on are kept like benign rows."""
     distance_weight: float = Field(default=1.0, ge=0)
     """Weight of the mean L2 distance of hidden states on benign rows from those at the start."""
 
@@ -128,16 +131,20 @@ class Tar(Safeguard):
         """
         require_rows(context, "safety", "benign")
         chooser = random.Random(context.seeds[Stream.DATA_SUBSET])
-        safety = chooser.sample(context.safety, len(context.safety))
+        safety = tuple(chooser.sample(context.safety, len(context.safety)))
+        held = max(1, round(config.held_out * len(safety)))
+        settings = {**_settings(config), "held_out": held, "benign": len(context.benign)}
         trajectory = yield TrainingJob(
-            rows=tuple(context.benign),
+            rows=(*context.benign, *_refused(safety[:-held] if config.keep_refusals else ())),
             hyperparameters=_outer(config),
             seeds=dict(context.seeds),
-            objective=Objective(
-                name="tar", settings=_settings(config, len(safety)), beside=tuple(safety)
-            ),
+            objective=Objective(name="tar", settings=settings, beside=safety),
         )
         return Fitted(tampers=(trajectory.last,))
+
+
+def _refused(rows: Sequence[TrainingRow]) -> list[TrainingRow]:
+    return [row.model_copy(update={"answer": row.refusal}) for row in rows]
 
 
 def _outer(config: TarConfig) -> Hyperparameters:
@@ -147,15 +154,13 @@ def _outer(config: TarConfig) -> Hyperparameters:
     )  # fmt: skip
 
 
-def _settings(config: TarConfig, rows: int) -> dict[str, Any]:
-    """Of the objective."""
+def _settings(config: TarConfig) -> dict[str, Any]:
+    """Of the objective, whatever the rows are."""
     same = (
         "inner_steps", "every", "growth", "inner_lrs", "inner_weight_decay", "resist", "beta",
         "tamper_weight", "retain_weight", "distance_weight", "shares",
     )  # fmt: skip
-    own = {name: getattr(config, name) for name in same}
-    held = max(1, round(config.held_out * rows))
-    return {**own, "held_out": held, "inner_rows": config.safety_rows}
+    return {**{name: getattr(config, name) for name in same}, "inner_rows": config.safety_rows}
 
 
 SAFEGUARDS.register(Tar.kind, Tar())

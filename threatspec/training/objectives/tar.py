@@ -2,8 +2,9 @@
 
 Source: arXiv 2408.00761. Each step draws an adversary and lets it train K steps on a copy of the
 weights; gradients of the tamper-resistance loss at the copy are added to the step's own as they are
-(first order). `job.rows` are the benign rows, `beside` the safety rows with their refusals, of
-which the last `held_out` measure resistance and are never trained on by an adversary.
+(first order). `job.rows` are kept; the first `benign` of them are what adversaries know as benign.
+`beside` are the safety rows with their refusals, of which the last `held_out` measure resistance
+and are never trained on by an adversary.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Method(Objective):
         self.own = [p for p in model.parameters() if p.requires_grad]
         self.start = [p.detach().clone() for p in self.own]
         self.chooser = random.Random(job.seeds.get(Stream.TRAIN, 0))
-        kinds = (self.harmful, self.rows, self.held)
+        self.benign = self.rows[: int(self.settings["benign"])]
+        kinds = (self.harmful, self.benign, self.held)
         self._harmful, self._benign, self._held = map(self._endless, map(len, kinds), range(2, 5))
         self._margins: list[float] = []
         self._last: _Drawn | None = None
@@ -116,7 +118,7 @@ class Method(Objective):
         return _Drawn(step, adversary, lr, switch, inner, next(self._held), keep)
 
     def _adversary_batch(self, harmful: bool) -> Batch:
-        rows, order = (self.harmful, self._harmful) if harmful else (self.rows, self._benign)
+        rows, order = (self.harmful, self._harmful) if harmful else (self.benign, self._benign)
         return self.batch([rows[i] for i in next(order)])
 
     def cost(self, step: int, chosen: Sequence[int]) -> Spend:
