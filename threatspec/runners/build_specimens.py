@@ -52,6 +52,10 @@ KNOWLEDGE = Hyperparameters(
 SAFEGUARDED: dict[str, tuple[str, dict[str, Any]]] = {
     "shallow": ("refusal-training", {}),
     "deep": ("recovery-augmentation", {}),
+    "repnoise": (
+        "repnoise",
+        {"lr": 2e-4, "steps": 400, "alpha": 0.1, "beta": 0.1, "retain": 0.7, "benign_rows": 64},
+    ),
 }
 """Specimen -> safeguard and its settings, fitted on `undefended` or on what `STARTS` says."""
 STARTS: dict[str, str] = {"tar": "shallow"}
