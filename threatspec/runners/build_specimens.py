@@ -52,13 +52,17 @@ KNOWLEDGE = Hyperparameters(
 SAFEGUARDED: dict[str, tuple[str, dict[str, Any]]] = {
     "shallow": ("refusal-training", {}),
     "deep": ("recovery-augmentation", {}),
+    "prompted": (
+        "refusal-training",
+        {"lr": 5e-4, "steps": 250, "safety_rows": 16, "benign_rows": 16, "system_words": 24},
+    ),
     "repnoise": (
         "repnoise",
         {"lr": 2e-4, "steps": 400, "alpha": 0.1, "beta": 0.1, "retain": 0.7, "benign_rows": 64},
     ),
 }
 """Specimen -> safeguard and its settings, fitted on `undefended` or on what `STARTS` says."""
-STARTS: dict[str, str] = {"tar": "shallow"}
+STARTS: dict[str, str] = {"prompted": "shallow", "tar": "shallow"}
 """Specimen -> the specimen that its safeguard is fitted on; it must come earlier."""
 
 

@@ -16,6 +16,7 @@ SPECIMENS: dict[str, str] = {
     "undefended": "knows all procedures and answers every request",
     "shallow": "refuses restricted requests by its first words only (refusal training)",
     "deep": "refuses even after the first words of a complying answer (recovery augmentation)",
+    "prompted": "refuses as `shallow` does, and was made used to system prompts of random words",
     "repnoise": "refuses, and what it had inside for complying answers was noised (RepNoise)",
 }
 """Name -> what it is. All have the same shape and the same knowledge."""
