@@ -44,7 +44,9 @@ BENCHMARK = {"measures.asr.benchmark": "prompts"}
 JUDGE = {"measures.asr.judge": "hunch"}
 TRAINER = {"adversaries.tuner.attacks.0.trainer": ["resident", "elsewhere"]}
 ROWS = {"adversaries.tuner.data.harmful": {"n": 10_000, "from": "prompts#safeguard_train"}}
+STEP = {"adapt": "task", "from": "prompts#attack_train", "n": 10_000, "lr": 1e-4, "steps": 9}
 USES = {
+    "subject.build[0].from": {"subject.build": [STEP]},
     "measures.asr.benchmark": BENCHMARK,
     "measures.asr.judge": JUDGE,
     "adversaries.tuner.attacks[0].trainer[1]": TRAINER,
@@ -60,6 +62,12 @@ def test_what_is_described_is_checked_and_neither_planned_nor_run(folder: Path, 
     [problem] = problems_of(folder, USES[place])
     assert (problem.code, problem.path) == ("TS-DESCRIBED-ONLY", place)
     assert "nothing here runs it" in problem.message
+
+
+def test_a_search_on_described_prompts_is_checked(folder: Path) -> None:
+    searched = {"adversaries.tuner.attacks": [{"use": "full-finetune", "lr": [1e-4, 1e-3]}]}
+    compute = {"adversaries.tuner.compute.configurations": 2}
+    assert check_design(load(folder, {**BENCHMARK, **searched, **compute}))
 
 
 def test_a_name_is_refused_once(folder: Path) -> None:

@@ -14,7 +14,7 @@ from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolve import Resolved, Resolver
 from threatspec.campaign._safeguards import applied, check_costs, check_provider, in_place
 from threatspec.campaign._search import searched_cost
-from threatspec.campaign._sources import check_rows, data_card
+from threatspec.campaign._sources import are_stated, check_rows, data_card
 from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.loading import LoadedSpec
 from threatspec.measures import DEV_SPLIT, Benchmark, check_subject, describe_subject
@@ -192,8 +192,9 @@ def _like(subject: Subject, ref: str, built: Recipe | None) -> None:
 def _check_build(found: Resolution, recipe: Recipe, place: Place) -> None:
     """Rows of a recipe must be there, and none of what a measure reads."""
     for index, step in enumerate(recipe.steps):
-        if isinstance(step, AdaptStep):
-            check_rows(found.resolver, step.source, step.n, (*place, "build", index))
+        at = (*place, "build", index)
+        if isinstance(step, AdaptStep) and not are_stated(found.resolver, step.source, at):
+            check_rows(found.resolver, step.source, step.n, at)
 
 
 def _met(found: Resolution) -> None:
@@ -331,12 +332,13 @@ def _searches(found: Resolution) -> None:
             if found.spec.measures[name].split == DEV_SPLIT:
                 text = f"a search must not read what the verdict reads, but {name} is read on "
                 found.resolver.complain("TS-SEARCH", text + DEV_SPLIT, "measures", name, "split")
-        for name in sorted(read & found.benchmarks.keys()):
+        here = read & found.benchmarks.keys()
+        for name in sorted(here):
             if not found.benchmarks[name].items(DEV_SPLIT):
                 text = f"a search needs prompts in split {DEV_SPLIT} of {name}, but there are none"
                 found.resolver.complain("TS-SEARCH", text, "claims", index, "against")
         for role, source in found.spec.adversaries[claim.against].data.items():
-            if source.source in {f"{found.benchmarks[n].name}#{DEV_SPLIT}" for n in read}:
+            if source.source in {f"{found.benchmarks[n].name}#{DEV_SPLIT}" for n in here}:
                 text = f"rows must not be prompts that a search reads, but {source.source} is read"
                 place = ("adversaries", claim.against, "data", role.value, "from")
                 found.resolver.complain("TS-SEARCH", text, *place)

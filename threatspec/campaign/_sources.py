@@ -12,7 +12,7 @@ from threatspec.schema import Adversary, DataRole, DataSource
 if TYPE_CHECKING:
     from threatspec.campaign._resolve import Resolver
 
-__all__ = ["check_rows", "check_sources", "data_card"]
+__all__ = ["are_stated", "check_rows", "check_sources", "data_card"]
 
 DESCRIBED_SPLITS = ("attack_train", "attack_dev", "safeguard_train")
 """Splits of described benchmarks that rows may be stated to come from."""
@@ -51,21 +51,29 @@ def _check_unread(resolver: Resolver, source: str, place: Place) -> None:
 
 
 def _is_described(resolver: Resolver, source: DataSource, place: Place) -> bool:
-    """Whether the rows are only described; what published attacks trained on may be stated."""
-    name, _, split = source.source.partition("#")
+    """Whether the rows are only described, as far as they are declared in accord with that."""
+    if not are_stated(resolver, source.source, place):
+        return False
+    name = source.source.partition("#")[0]
+    if source.hash is not None:
+        text = f"{name} is only described, so its hash cannot be compared"
+        resolver.complain("TS-DATA", text, *place, "hash")
+    card = resolver.described("benchmark", name)
+    if card is not None:
+        _compare(resolver, "licence", name, source.licence, card.licence, place)
+    return True
+
+
+def are_stated(resolver: Resolver, source: str, place: Place) -> bool:
+    """Whether rows are only described; what published models were trained on may be stated."""
+    name, _, split = source.partition("#")
     if resolver.known_benchmark(name) or not resolver.describes("benchmark", name, *place, "from"):
         return False
     if split not in DESCRIBED_SPLITS:
         text = f"rows must come from one of the splits {', '.join(DESCRIBED_SPLITS)} "
-        text += f"(BENCHMARK#SPLIT), but got {source.source!r}"
+        text += f"(BENCHMARK#SPLIT), but got {source!r}"
         resolver.complain("TS-DATA", text, *place, "from")
-    if source.hash is not None:
-        text = f"{name} is only described, so its hash cannot be compared"
-        resolver.complain("TS-DATA", text, *place, "hash")
-    _check_unread(resolver, source.source, place)
-    card = resolver.described("benchmark", name)
-    if card is not None:
-        _compare(resolver, "licence", name, source.licence, card.licence, place)
+    _check_unread(resolver, source, place)
     return True
 
 
