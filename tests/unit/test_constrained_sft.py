@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -33,7 +35,7 @@ from threatspec.training import (
     TrainingRow,
     Trajectory,
 )
-from threatspec.training._batches import collate, encode
+from threatspec.training._batches import Encoded, collate, encode
 from threatspec.training._loss import batch_loss, logits_of
 from threatspec.training._packing import pack
 from threatspec.training._resident import ResidentTrainer
@@ -276,6 +278,22 @@ def test_a_row_is_computed_once_whoever_asks(
     kept = [store.load(name) for name in store.named(PREFIX)]
     assert [len(each) for each in kept].count(4) == 1
     assert sum(map(len, kept)) == 6
+
+
+def test_workers_that_ask_at_the_same_time_compute_a_row_once(
+    subject: ResidentSubject, tmp_path: Path
+) -> None:
+    rows, start = encode(subject, ROWS), Barrier(2)
+
+    def ask(_: int) -> list[Encoded]:
+        start.wait()
+        return compared(subject, rows, ArtefactStore(tmp_path))
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(ask, range(2))
+    store = ArtefactStore(tmp_path)
+    assert first == second
+    assert sum(len(store.load(name)) for name in store.named(PREFIX)) == len(rows)
 
 
 def test_a_reference_does_not_depend_on_what_else_is_asked_for(
