@@ -60,6 +60,19 @@ SAFEGUARDED: dict[str, tuple[str, dict[str, Any]]] = {
         "repnoise",
         {"lr": 2e-4, "steps": 400, "alpha": 0.1, "beta": 0.1, "retain": 0.7, "benign_rows": 64},
     ),
+    "tar": (
+        "tar",
+        {
+            "lr": 1e-4,
+            "steps": 80,
+            "warmup_steps": 10,
+            "safety_rows": 8,
+            "inner_steps": 16,
+            "growth": 0.25,
+            "inner_lrs": (3e-5, 1e-4, 3e-4),
+            "tamper_weight": 1.0,
+        },
+    ),
 }
 """Specimen -> safeguard and its settings, fitted on `undefended` or on what `STARTS` says."""
 STARTS: dict[str, str] = {"prompted": "shallow", "tar": "shallow"}

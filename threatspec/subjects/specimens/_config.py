@@ -18,6 +18,7 @@ SPECIMENS: dict[str, str] = {
     "deep": "refuses even after the first words of a complying answer (recovery augmentation)",
     "prompted": "refuses as `shallow` does, and was made used to system prompts of random words",
     "repnoise": "refuses, and what it had inside for complying answers was noised (RepNoise)",
+    "tar": "refuses, and was trained against adversaries that fine-tune a copy of it (TAR)",
 }
 """Name -> what it is. All have the same shape and the same knowledge."""
 
