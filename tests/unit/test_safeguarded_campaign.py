@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.tiny_models import tiny
 from threatspec import api
 from threatspec.campaign import check_design, check_spec, compile_plan
 from threatspec.errors import SpecErrors
@@ -231,6 +232,18 @@ def test_a_screened_request_is_rejected_and_never_asked(monkeypatch: pytest.Monk
     assert reply == ("b", "safe")
     assert (rejected.item, rejected.outcome) == ("a", Outcome.REJECTED)
     assert rejected.detail == "screened by screen"
+
+
+def test_an_undefended_model_of_another_shape_is_an_error(tmp_path: Path) -> None:
+    other = tiny("llama", hidden_size=32)
+    other.model.save_pretrained(tmp_path / "other")
+    other.tokenizer.save_pretrained(tmp_path / "other")
+    data = spec([QUICK], undefended="path:other")
+    with pytest.raises(SpecErrors) as caught:
+        planned(tmp_path, data)
+    [problem] = caught.value.problems
+    assert problem.code == "TS-SAFEGUARD"
+    assert "path:other has" in problem.message
 
 
 # adversaries that know

@@ -176,6 +176,20 @@ def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) ->
         except ThreatspecError as error:
             key = "model" if arm is Arm.DEFENDED else arm.value
             found.resolver.complain(error.code, error.message, *place, key)
+    if subject.safeguards and subject.undefended:
+        _same_base(found, models_of(subject, name), (*place, "undefended"))
+
+
+def _same_base(found: Resolution, models: dict[Arm, str], place: Place) -> None:
+    """A safeguard changes weights, not what they are the weights of."""
+    guarded, bare = (found.cards.get(models[arm]) for arm in (Arm.DEFENDED, Arm.UNDEFENDED))
+    for size in ("layers", "hidden", "vocabulary", "parameters"):
+        if guarded and bare and getattr(guarded, size) != getattr(bare, size):
+            text = "`undefended` must be the same model without the safeguard, but "
+            text += f"{bare.ref} has {size} {getattr(bare, size):,} and {guarded.ref} "
+            text += f"{getattr(guarded, size):,}"
+            found.resolver.complain("TS-SAFEGUARD", text, *place)
+            return
 
 
 def _like(subject: Subject, ref: str, built: Recipe | None) -> None:
