@@ -82,12 +82,14 @@ class RepresentationRerouting(Safeguard):
     def cost(
         self, subject: SubjectCard, config: RepresentationReroutingConfig, rows: int, words: int
     ) -> Spend:
-        """Every row goes through the trained model and, forward only, through what it was."""
+        """Every row goes through the trained model and, forward only, through what it was; blocks
+        after the last rerouted one do not run."""
         length = row_length(subject, words)
         tokens = config.steps * (config.safety_rows + config.benign_rows) * length
         size = adapter_size(subject, config.rank)
         trained = training_flops(subject, tokens, length, size)
-        flops = trained + forward_flops(subject, tokens, length)
+        share = max(config.rerouted(subject.layers)) / subject.layers
+        flops = share * (trained + forward_flops(subject, tokens, length))
         return Spend(steps=config.steps, tokens=2 * tokens, flops=flops)
 
     def fit(

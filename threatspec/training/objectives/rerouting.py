@@ -9,7 +9,7 @@ steps done of T and x over tokens, averaged over layers and tokens:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -116,8 +116,13 @@ class Method(Objective):
         try:
             model.train(training and adapted)  # a reference has no dropout
             off = nullcontext() if adapted else model.disable_adapter()
-            keeping = {layer: _keeping(seen, layer) for layer in layers}
-            with torch.set_grad_enabled(adapted), off, watched(model, keeping):
+            keeping = {layer: _keeping(seen, layer, max(layers)) for layer in layers}
+            with (
+                torch.set_grad_enabled(adapted),
+                off,
+                watched(model, keeping),
+                suppress(_EnoughError),
+            ):
                 logits_of(model, batch)
         finally:
             model.train(training)
@@ -133,12 +138,20 @@ class Method(Objective):
     def _spend(self, batch: Batch) -> Spend:
         card, tokens, length = self.subject.card, batch.tokens, batch.length
         trained = training_flops(card, tokens, length, self.size)
-        return Spend(tokens=2 * tokens, flops=trained + forward_flops(card, tokens, length))
+        share = max(self.rerouted) / card.layers  # of the blocks that run
+        flops = share * (trained + forward_flops(card, tokens, length))
+        return Spend(tokens=2 * tokens, flops=flops)
 
 
-def _keeping(seen: dict[int, torch.Tensor], layer: int) -> Change:
+class _EnoughError(Exception):
+    """All layers that are looked at were seen: later blocks need not run."""
+
+
+def _keeping(seen: dict[int, torch.Tensor], layer: int, last: int) -> Change:
     def keep(hidden: torch.Tensor) -> torch.Tensor:
         seen[layer] = hidden
+        if layer == last:
+            raise _EnoughError
         return hidden
 
     return keep
