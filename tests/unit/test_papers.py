@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from threatspec import api
-from threatspec.campaign import ClaimCheck, check_design
+from threatspec.campaign import ClaimCheck, check_design, require_decidable
+from threatspec.errors import SpecErrors
 
 ROOT = Path(__file__).parents[2]
 PAPERS = sorted((ROOT / "claims" / "papers").glob("*.yaml"))
@@ -75,3 +76,16 @@ def test_what_runs_here_names_specimens_only(path: Path) -> None:
     models = [ref for one in subjects for ref in (one.model, one.undefended, one.control) if ref]
     assert [ref for ref in models if not ref.startswith(("specimen:", "judge:"))] == []
     assert path.with_stem(f"{path.stem}-published") in PUBLISHED
+
+
+@pytest.mark.parametrize("path", SPECIMENS, ids=lambda path: path.stem)
+def test_each_claim_that_runs_here_can_be_decided(path: Path) -> None:
+    require_decidable(api.plan(path))
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_published_claims_are_not_run_by_accident(path: Path) -> None:
+    with pytest.raises(SpecErrors) as raised:
+        api.plan(path)
+    codes = {problem.code for problem in raised.value.problems}
+    assert codes & {"TS-DESCRIBED-ONLY", "TS-MODEL-MISSING", "TS-GATED"}
