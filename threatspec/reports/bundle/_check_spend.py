@@ -167,11 +167,14 @@ def _unlike(card: SubjectCard, trial: Trial, result: TrialResult) -> Iterator[st
 
 
 def _unpaired(matter: Matter) -> Iterator[str]:
-    """The same replicate trains on the same rows on every arm, and specimens share their words."""
+    """The same replicate trains on the same rows on every arm, and specimens share their words;
+    where a provider has a say, rows may be others."""
     known: dict[tuple[str, int, str], tuple[str, tuple[object, ...]]] = {}
     for cell in matter.plan.cells.values():
         result = matter.done.get(cell.attack or "")
         if result is None or not result.realised or not cell.subject.startswith("specimen:"):
+            continue
+        if matter.provides(cell) is not False:
             continue
         chosen = f"{sorted(cell.seeds.items())} {result.config}"  # searches end apart on each arm
         key = (cell.procedure, cell.replicate, chosen)
