@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo demo-llm test test-llm test-ray lint families bench specimens clean
+.PHONY: help demo demo-llm test test-llm test-ray lint families zoo bench specimens clean
 
 FAMILIES := $(patsubst claims/families/%.yaml,%,$(wildcard claims/families/*.yaml))
 
@@ -55,6 +55,12 @@ families: $(VENV)/.run  ## Run claims/families on the specimens and publish the 
 	  $(BIN)/threatspec report runs/families/$$name --markdown reports/families/$$name.md \
 	    --html runs/families/$$name/report.html > /dev/null; \
 	done
+
+zoo: $(VENV)/.run  ## Run claims/zoo.yaml, or go on with it, and publish reports/zoo.html and reports/zoo.md
+	$(BIN)/threatspec run claims/zoo.yaml --out runs/zoo --exit-zero
+	$(BIN)/threatspec report runs/zoo --matrix reports/zoo.html > /dev/null
+	$(BIN)/threatspec report runs/zoo --matrix reports/zoo.md > /dev/null
+	$(BIN)/python -m benchmarks.zoo runs/zoo
 
 bench: $(VENV)/.dev  ## Print the ratios of benchmarks/ (lora_trial wants the extra `bench` too)
 	$(BIN)/python -m benchmarks
