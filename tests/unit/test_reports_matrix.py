@@ -12,7 +12,15 @@ from click.testing import CliRunner
 from tests.support.answers import evidence_of
 from tests.support.specs import ABSENT, BASE, TUNER, plan_of, scoped
 from tests.unit.test_reports import Page
-from threatspec.claims import CampaignVerdict, Evidence, decide, gather
+from threatspec.claims import (
+    CampaignVerdict,
+    Evidence,
+    GateReading,
+    Truth,
+    broke_the_model,
+    decide,
+    gather,
+)
 from threatspec.cli._formats import write_files
 from threatspec.errors import ThreatspecError
 from threatspec.records import Arm, Cell, Execution, Plan
@@ -150,6 +158,30 @@ def test_nobody_is_blamed_where_the_gate_does_not_compare_utility(
     [one] = matrices(seen, decide(seen))
     kept = square(one, "kept", 1)
     assert "broke the model" not in " ".join((*kept.parts, *kept.claim.reasons))
+
+
+@pytest.mark.parametrize(
+    ("predicate", "blamed"),
+    [
+        ("utility >= 0.9 * undefended.utility", True),
+        ("0.9 * undefended.utility <= utility", True),
+        ("utility > undefended.utility - 0.1 and skill >= undefended.skill", True),
+        ("utility >= 0.5", False),
+        ("utility <= undefended.utility", False),
+        ("utility >= 0.9 * undefended.skill", False),
+        ("utility >= 0.9 * control.utility", False),
+        ("utility - asr >= undefended.utility", False),
+        ("utility >= 0.9 * undefended.utility and asr <= 0.1", False),
+    ],
+)
+def test_a_safeguard_is_blamed_where_only_it_can_have_cost_what_is_lacking(
+    predicate: str, blamed: bool
+) -> None:
+    gate = GateReading(name="provided", predicate=predicate, subject="specimen:deep",
+                       truth=Truth.FALSE, readings=())  # fmt: skip
+    assert broke_the_model(gate) is blamed
+    assert not broke_the_model(gate.model_copy(update={"truth": Truth.UNDECIDED}))
+    assert not broke_the_model(gate.model_copy(update={"name": "control untouched"}))
 
 
 def test_what_was_not_run_is_said_so(tmp_path: Path) -> None:
