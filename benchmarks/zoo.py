@@ -11,15 +11,22 @@ import sys
 from pathlib import Path
 
 from threatspec.api import evidence
-from threatspec.claims import CellState
+from threatspec.claims import CellState, Evidence, decide
 from threatspec.records import Ledger
 from threatspec.reports._timeline import timeline_of
+
+
+def finished(found: Evidence) -> int:
+    """Cells that are read as far as their claims need."""
+    bare = {name for name, one in found.cells.items() if one.state is not CellState.NOT_RUN}
+    read = (cell for claim in decide(found).claims for cell in claim.cells)
+    return len(bare | {cell.cell for cell in read if cell.state is not CellState.NOT_RUN})
 
 
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/zoo")
     found = evidence(folder)
-    done = sum(one.state is not CellState.NOT_RUN for one in found.cells.values())
+    done = finished(found)
     with Ledger.open(folder) as ledger:
         times, results = timeline_of(ledger), len(ledger.results())
     planned = f"of {len(found.cells):,} cells, {results:,} trials"
