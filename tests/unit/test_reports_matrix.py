@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from tests.support.answers import evidence_of
 from tests.support.specs import ABSENT, BASE, TUNER, plan_of, scoped
-from tests.unit.test_reports import Page
+from tests.unit.test_reports import Page, a_campaign
 from threatspec.claims import (
     CampaignVerdict,
     Evidence,
@@ -21,6 +21,7 @@ from threatspec.claims import (
     decide,
     gather,
 )
+from threatspec.cli import cli
 from threatspec.cli._formats import write_files
 from threatspec.errors import ThreatspecError
 from threatspec.records import Arm, Cell, Execution, Plan
@@ -313,3 +314,13 @@ def test_the_file_s_name_says_which_format(
         with CliRunner().isolation():
             write_files({"matrix": tmp_path / name}, seen, verdict, None, quiet=True)
         assert (tmp_path / name).read_text(encoding="utf-8").lstrip().startswith(begins)
+
+
+def test_the_verb_refuses_a_matrix_of_nothing(tmp_path: Path) -> None:
+    """And writes no file: half of an answer would look like one."""
+    run, page = a_campaign().write(tmp_path / "run"), tmp_path / "m.html"
+    done = CliRunner().invoke(cli, ["report", str(run), "--matrix", str(page)])
+    assert isinstance(done.exception, ThreatspecError)
+    assert done.exception.exit_code == 4
+    assert "two or more subjects" in str(done.exception)
+    assert not page.exists()
