@@ -73,9 +73,36 @@ SAFEGUARDED: dict[str, tuple[str, dict[str, Any]]] = {
             "tamper_weight": 1.0,
         },
     ),
+    "rerouted": (
+        "representation-rerouting",
+        {
+            "lr": 3e-4,
+            "steps": 300,
+            "layers": (2,),
+            "safety_rows": 16,
+            "benign_rows": 96,
+            "rank": 32,
+            "scale": 32.0,
+        },
+    ),
+    "latent": (
+        "latent-adversarial-training",
+        {
+            "lr": 1e-3,
+            "steps": 200,
+            "layers": (1, 2),
+            "eps": 0.25,
+            "inner_steps": 4,
+            "keep": 8.0,
+            "safety_rows": 16,
+            "benign_rows": 96,
+            "rank": 32,
+            "scale": 32.0,
+        },
+    ),
 }
 """Specimen -> safeguard and its settings, fitted on `undefended` or on what `STARTS` says."""
-STARTS: dict[str, str] = {"prompted": "shallow", "tar": "shallow"}
+STARTS: dict[str, str] = dict.fromkeys(("prompted", "tar", "rerouted", "latent"), "shallow")
 """Specimen -> the specimen that its safeguard is fitted on; it must come earlier."""
 
 

@@ -18,6 +18,8 @@ SPECIMENS: dict[str, str] = {
     "deep": "refuses even after the first words of a complying answer (recovery augmentation)",
     "prompted": "refuses as `shallow` does, and was made used to system prompts of random words",
     "repnoise": "refuses, and what it had inside for complying answers was noised (RepNoise)",
+    "rerouted": "refuses, and what complying answers look like inside was turned away (RR)",
+    "latent": "refuses, even under vectors added to what it has inside (latent adversarial training)",
     "tar": "refuses, and was trained against adversaries that fine-tune a copy of it (TAR)",
 }
 """Name -> what it is. All have the same shape and the same knowledge."""
