@@ -629,7 +629,7 @@ def test_a_model_that_changed_since_it_was_planned_stops_before_anything_runs(
     say: Callable[..., Said], unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = describe("specimen:shallow")
-    monkeypatch.setattr(inputs, "describe", lambda ref, folder: other)
+    monkeypatch.setattr(inputs, "describe_subject", lambda ref, folder: other)
     found = say("resume", unfinished)
     assert found.code == 3
     assert "specimen:deep must be what was planned" in found.err

@@ -431,7 +431,7 @@ def test_expect_takes_evidence_of_any_form(measured: Path) -> None:
                 r"  TS-R1b    specimen:deep is one outcome .*",
                 r"  TS-R4     the adversary may choose the template .*",
                 r"  TS-R6     utility is read on 1 benchmark .*",
-                r"  next      Scope the claim to the checkpoint\. .*",
+                r"  next      Claim it of three subjects that differ by `build_seed`, .*",
             ],
         ),
         (

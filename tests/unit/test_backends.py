@@ -24,6 +24,7 @@ from threatspec.training import (
     MaskUse,
     Meter,
     Perturbation,
+    TrainingBlocked,
     TrainingJob,
     TrainingPolicy,
     TrainingRow,
@@ -262,7 +263,9 @@ class Closed(TrainingPolicy):
 
 
 class Weighing(TrainingPolicy):
-    def token_weights(self, token_loss: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def token_weights(
+        self, token_loss: torch.Tensor, positions: torch.Tensor, reference: torch.Tensor | None
+    ) -> torch.Tensor:
         return torch.ones_like(token_loss)
 
 
@@ -270,7 +273,7 @@ def test_policies_act_where_they_can(subject: ResidentSubject, store: ArtefactSt
     assert train(subject, store, policy=Frozen()).realised.weight_delta == 0
     restored = store.load(train(subject, store, policy=Restoring()).last.artefact)
     assert sum(not tensor.any() for tensor in restored.values()) == 1
-    with pytest.raises(ThreatspecError, match="admitted none"):
+    with pytest.raises(TrainingBlocked, match="blocked by the provider's policy"):
         train(subject, store, policy=Closed())
 
 

@@ -151,7 +151,7 @@ class Looking(TrainingPolicy):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def token_weights(self, token_loss: Any, positions: Any) -> None:
+    def token_weights(self, token_loss: Any, positions: Any, reference: Any) -> None:
         self.seen += [token_loss.device.type, positions.device.type]
 
 

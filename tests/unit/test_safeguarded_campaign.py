@@ -293,7 +293,7 @@ def test_who_does_not_know_it_cannot_make_its_cards(tmp_path: Path) -> None:
 def test_a_claim_whose_attacks_are_all_against_what_is_not_there_is_an_error(
     tmp_path: Path,
 ) -> None:
-    data = spec([MIXED], access="finetuning-api", aware=True, attacks=["adaptive-region-longer"])
+    data = spec([], access="finetuning-api", aware=True, attacks=["adaptive-region-longer"])
     data["adversaries"]["tuner"]["compute"] = {"steps": 200}
     assert codes(tmp_path, data) == ["TS-SAFEGUARD"]
 

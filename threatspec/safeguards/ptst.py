@@ -26,7 +26,7 @@ __all__ = ["Ptst", "PtstConfig"]
 
 
 class PtstConfig(SafeguardConfig):
-    """The safety prompt. The default is a stand-in in the words of the specimens: write your own."""
+    """The safety prompt. The default is a stand-in in the words of specimens: write your own."""
 
     prompt: str = Field(default="no i must decline this request", min_length=1, max_length=4000)
     """Text of the safety prompt."""

@@ -19,7 +19,7 @@ SPECIMENS: dict[str, str] = {
     "prompted": "refuses as `shallow` does, and was made used to system prompts of random words",
     "repnoise": "refuses, and what it had inside for complying answers was noised (RepNoise)",
     "rerouted": "refuses, and what complying answers look like inside was turned away (RR)",
-    "latent": "refuses, even under vectors added to what it has inside (latent adversarial training)",
+    "latent": "refuses, even under vectors added inside (latent adversarial training)",
     "tar": "refuses, and was trained against adversaries that fine-tune a copy of it (TAR)",
 }
 """Name -> what it is. All have the same shape and the same knowledge."""
