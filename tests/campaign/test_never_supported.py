@@ -58,9 +58,10 @@ class Feigned(FullFinetune):
 
         real = Run._step
 
-        def feign(run, step, rows):
-            parts = run.accumulator.parts(rows)
-            cost, tokens = run._cost(parts), sum(part.loss_tokens for part in parts)
+        def feign(run, step, chosen):
+            parts = run.accumulator.parts([run.rows[i] for i in chosen])
+            cost = run._cost(step, chosen, parts)
+            tokens = sum(part.loss_tokens for part in parts)
             run.meter.charge(cost)
             run._note(config.lr, 3.0 / step, tokens, 1.0, False, cost)
 
