@@ -11,12 +11,14 @@ import pytest
 from tests.support.tiny_models import tiny
 from threatspec import api
 from threatspec.campaign import check_design, check_spec, compile_plan
+from threatspec.claims import CellState
+from threatspec.cli import main
 from threatspec.errors import SpecErrors
 from threatspec.loading import load_spec
 from threatspec.records import Arm, Ledger, Outcome, Plan, TrialKind, TrialStatus
 from threatspec.runners import LocalProfile
 from threatspec.runners._guards import Guards
-from threatspec.schema import Serving
+from threatspec.schema import Serving, Verdict
 from threatspec.subjects import Request, ServingPolicy
 from threatspec.training import TrainingBlocked, TrainingPolicy, TrainingRow, together
 
@@ -167,6 +169,26 @@ def test_a_campaign_fits_trains_under_the_provider_and_reads_every_arm(tmp_path:
     assert rows == {Arm.DEFENDED: {8 + 4}, Arm.CONTROL: {8}, Arm.UNDEFENDED: {8}}
     [built] = [r for t, r in results.items() if plan.trials[t].kind is TrialKind.BUILD]
     assert [run.steps for run in built.realised] == [4]
+
+
+@pytest.mark.campaign
+def test_a_safeguard_that_cannot_be_fitted_fails_its_cells_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = {"safety": {"n": 1, "from": ROWS["safety"]["from"]}, "benign": ROWS["benign"]}
+    tar = {"kind": "tar", "steps": 2, "data": few}
+    data = spec([tar], attacks=[{"use": "prefill", "k": 1}])
+    file, out = written(tmp_path, data), tmp_path / "run"
+    outcome = api.run(file, out=out, runner=LocalProfile(workers=1))
+    [answer] = outcome.verdict.claims
+    [cell] = [cell for cell in answer.cells if cell.arm is Arm.DEFENDED]
+    assert cell.state is CellState.ERROR
+    assert "TS-SAFEGUARD: some but not all safety rows must be held out" in cell.note
+    assert answer.verdict is not Verdict.SUPPORTED
+    with pytest.raises(SystemExit):
+        main(["report", str(out)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of 1 attacked cell: TS-SAFEGUARD: some but not all safety rows" in said
 
 
 # policies

@@ -4,7 +4,7 @@ and reports read."""
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -251,6 +251,16 @@ class Reader:
         planned = self.plan.trials
         return [need for t in trials if t in planned for need in planned[t].needs]
 
+    def _made_first(self, trials: Sequence[str]) -> Iterator[str]:
+        """What a subject is built by and what is scored: where that failed, nothing follows."""
+        for trial in trials:
+            planned = self.plan.trials.get(trial)
+            for need in planned.needs if planned else ():
+                failed = self.results.get(need)
+                made = self._is(need, TrialKind.BUILD) or self._is(need, TrialKind.SCORE)
+                if made and failed and failed.status is not TrialStatus.DONE:
+                    yield need
+
     def _spent(self, cell: Cell) -> Spend:
         """What one pass of the adversary took: the scores that it read, its search, its run."""
         trial = self.plan.trials.get(cell.attack or "")
@@ -282,8 +292,9 @@ class Reader:
     def _state(self, cell: Cell, read: Mapping[str, tuple[str, ...]]) -> tuple[CellState, str, str]:
         judged = [trial for trials in read.values() for trial in trials]
         asked = dict.fromkeys(self._asked(tuple(judged)))
+        attack = [cell.attack] if cell.attack else []
         missing = False
-        for trial in [*([cell.attack] if cell.attack else []), *asked, *judged]:
+        for trial in [*self._made_first([*attack, *asked]), *attack, *asked, *judged]:
             if trial in self._fine:
                 continue
             result = self.results.get(trial)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from threatspec.claims import CellReading, ClaimVerdict, ControlReading, Evidence, FlagEffect
+from threatspec.claims import (
+    CellReading,
+    CellState,
+    ClaimVerdict,
+    ControlReading,
+    Evidence,
+    FlagEffect,
+)
 from threatspec.records import Arm, Optimised, PlannedClaim, Realised
 from threatspec.reports._axis import Axis, axis
 from threatspec.reports._budget import SpentLine, budget_lines
@@ -124,6 +132,14 @@ class ClaimView:
     def runs(self) -> str:
         """That the claim was run more than once."""
         return runs(self.claim.run)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What made cells of the subject fail, each once, with how many."""
+        cells = self.cells(Arm.DEFENDED)
+        notes = Counter(cell.note for cell in cells if cell.state is CellState.ERROR)
+        of = counted(len(cells), "attacked cell")
+        return tuple(f"{number} of {of}: {note}" for note, number in notes.items())
 
     @property
     def cost(self) -> Cost | None:

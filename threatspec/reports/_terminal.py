@@ -124,6 +124,7 @@ def _facts(view: ClaimView, full: bool) -> Iterator[tuple[str, str]]:
         yield "because", view.reason
     if claim.witness:
         yield "witness", claim.witness.says
+    yield from (("failed", text) for text in view.failures)
     if not full:
         yield from _answered(view)
         yield from (("flag", text) for text in view.flags)
