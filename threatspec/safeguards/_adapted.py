@@ -14,7 +14,7 @@ from threatspec.safeguards.base import SafeguardConfig
 from threatspec.subjects import SubjectCard
 from threatspec.training import Adapter, Hyperparameters
 
-__all__ = ["AdaptedConfig", "adapter_size", "hyperparameters", "row_length", "scaled_layers"]
+__all__ = ["AdaptedConfig", "adapter_size", "hyperparameters", "scaled_layers"]
 
 
 class AdaptedConfig(SafeguardConfig):
@@ -49,11 +49,6 @@ def hyperparameters(config: AdaptedConfig, clip_norm: float | None = None) -> Hy
 def adapter_size(subject: SubjectCard, rank: int) -> int:
     """About how many parameters it has: seven linear layers per block, of about the hidden size."""
     return round(subject.layers * 7 * 2.5 * subject.hidden * rank)
-
-
-def row_length(subject: SubjectCard, words: int) -> int:
-    """Tokens of a row of `words` words with its template."""
-    return min(subject.context, round(words * subject.tokens_per_word) + subject.template_tokens)
 
 
 def scaled_layers(published: tuple[int, ...], depth: int) -> tuple[int, ...]:

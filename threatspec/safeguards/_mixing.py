@@ -9,7 +9,13 @@ from typing import TypeVar
 from pydantic import Field
 
 from threatspec.records import Spend, Stream
-from threatspec.safeguards.base import Fitted, SafeguardConfig, SafeguardContext, require_rows
+from threatspec.safeguards.base import (
+    Fitted,
+    SafeguardConfig,
+    SafeguardContext,
+    require_rows,
+    row_length,
+)
 from threatspec.subjects import SubjectCard
 from threatspec.training import (
     Hyperparameters,
@@ -70,7 +76,7 @@ def fit_mixed(
 
 def mixed_cost(subject: SubjectCard, config: MixedConfig, words: int) -> Spend:
     """Of the run that `fit_mixed` asks for: every row as long as the longest."""
-    length = min(subject.context, round(words * subject.tokens_per_word) + subject.template_tokens)
+    length = row_length(subject, words)
     tokens = config.steps * (config.safety_rows + config.benign_rows) * length
     flops = training_flops(subject, tokens, length)
     return Spend(steps=config.steps, tokens=tokens, flops=flops)

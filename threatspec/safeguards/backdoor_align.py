@@ -126,7 +126,7 @@ class BackdoorAlign(Safeguard):
         self, context: SafeguardContext, config: BackdoorAlignConfig, provided: Mapping[str, Any]
     ) -> TrainingPolicy:
         """Rows are added; nothing else of the customer's training changes."""
-        refused = [row.model_copy(update={"answer": row.refusal}) for row in context.safety]
+        refused = [row.refused for row in context.safety]
         return _Marked(refused, provided["secret"], config.order, config.copies)
 
     def serving_policy(

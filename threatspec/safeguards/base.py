@@ -35,6 +35,7 @@ __all__ = [
     "SafeguardContext",
     "Stage",
     "require_rows",
+    "row_length",
 ]
 
 Ask = TrainingJob | MaskRequest | EditRequest | ScoreOn
@@ -146,6 +147,11 @@ class Safeguard(ABC):
     ) -> ServingPolicy | None:
         """What the provider does with requests; None: nothing."""
         return None
+
+
+def row_length(subject: SubjectCard, words: int) -> int:
+    """Tokens of a row of `words` words with its template, for predictions."""
+    return min(subject.context, round(words * subject.tokens_per_word) + subject.template_tokens)
 
 
 def require_rows(context: SafeguardContext, *roles: SafeguardRole) -> None:

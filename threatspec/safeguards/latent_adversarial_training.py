@@ -17,7 +17,6 @@ from threatspec.safeguards._adapted import (
     AdaptedConfig,
     adapter_size,
     hyperparameters,
-    row_length,
     scaled_layers,
 )
 from threatspec.safeguards.base import (
@@ -27,6 +26,7 @@ from threatspec.safeguards.base import (
     SafeguardContext,
     Stage,
     require_rows,
+    row_length,
 )
 from threatspec.subjects import SubjectCard
 from threatspec.training import Objective, TrainingJob, Trajectory, forward_flops, training_flops

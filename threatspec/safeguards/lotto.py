@@ -33,7 +33,6 @@ from threatspec.training import (
     Provider,
     TrainingJob,
     TrainingPolicy,
-    TrainingRow,
 )
 
 __all__ = ["Lotto", "LottoConfig"]
@@ -93,7 +92,7 @@ class Lotto(Safeguard):
         require_rows(context, "safety", "benign")
         sizes = (config.safety_rows, config.benign_rows)
         rows = mixed_rows(
-            context.safety, context.benign, lambda row, _: _refused(row), alpha=config.alpha,
+            context.safety, context.benign, lambda row, _: row.refused, alpha=config.alpha,
             steps=config.steps, sizes=sizes, seed=context.seeds[Stream.DATA_SUBSET],
         )  # fmt: skip
         hyper = Hyperparameters(
@@ -112,10 +111,6 @@ class Lotto(Safeguard):
     ) -> TrainingPolicy:
         """The support of refusals is held."""
         return _Beside(provided["artefact"], config.task_sparsity)
-
-
-def _refused(row: TrainingRow) -> TrainingRow:
-    return row.model_copy(update={"answer": row.refusal})
 
 
 SAFEGUARDS.register(Lotto.kind, Lotto())

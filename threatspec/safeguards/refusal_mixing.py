@@ -58,7 +58,7 @@ class RefusalMixing(Safeguard):
     ) -> TrainingPolicy:
         """Rows are added; nothing else of the customer's training changes."""
         require_rows(context, "safety")
-        refused = [row.model_copy(update={"answer": row.refusal}) for row in context.safety]
+        refused = [row.refused for row in context.safety]
         return _Mixed([row for _ in range(config.copies) for row in refused])
 
 

@@ -24,6 +24,7 @@ from threatspec.safeguards.base import (
     SafeguardContext,
     Stage,
     require_rows,
+    row_length,
 )
 from threatspec.schema import SafeguardRole
 from threatspec.subjects import SubjectCard
@@ -59,9 +60,7 @@ class RegionFreezing(Safeguard):
         self, subject: SubjectCard, config: RegionFreezingConfig, rows: int, words: int
     ) -> Spend:
         """Of scoring every row once, as long as the longest."""
-        length = min(
-            subject.context, round(words * subject.tokens_per_word) + subject.template_tokens
-        )
+        length = row_length(subject, words)
         flops = score_flops(subject, rows, length, "snip")
         return Spend(tokens=rows * length, flops=flops)
 

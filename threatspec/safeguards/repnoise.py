@@ -21,6 +21,7 @@ from threatspec.safeguards.base import (
     SafeguardContext,
     Stage,
     require_rows,
+    row_length,
 )
 from threatspec.schema import SafeguardRole
 from threatspec.subjects import SubjectCard
@@ -77,8 +78,7 @@ class RepNoise(Safeguard):
 
     def cost(self, subject: SubjectCard, config: RepNoiseConfig, rows: int, words: int) -> Spend:
         """Of one run: every row as long as the longest, an output layer for each hidden state."""
-        length = min(subject.context, round(words * subject.tokens_per_word))
-        length = min(subject.context, length + subject.template_tokens)
+        length = row_length(subject, words)
         pairs = config.steps * min(config.safety_rows, rows)
         benign = config.steps * min(config.benign_rows, rows) if config.retain else 0
         tokens = (2 * pairs + benign) * length

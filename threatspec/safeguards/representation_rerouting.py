@@ -18,7 +18,6 @@ from threatspec.safeguards._adapted import (
     AdaptedConfig,
     adapter_size,
     hyperparameters,
-    row_length,
     scaled_layers,
 )
 from threatspec.safeguards.base import (
@@ -28,6 +27,7 @@ from threatspec.safeguards.base import (
     SafeguardContext,
     Stage,
     require_rows,
+    row_length,
 )
 from threatspec.subjects import SubjectCard
 from threatspec.training import (
@@ -121,7 +121,7 @@ def _kept(
     context: SafeguardContext, config: RepresentationReroutingConfig
 ) -> tuple[TrainingRow, ...]:
     """Rows whose hidden states stay."""
-    refused = [row.model_copy(update={"answer": row.refusal}) for row in context.safety]
+    refused = [row.refused for row in context.safety]
     return (*context.benign, *(refused if config.retain_refusals else ()))
 
 

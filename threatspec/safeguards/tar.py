@@ -7,7 +7,7 @@ is given, which should be safe untouched already: refusal training, for example,
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -21,13 +21,13 @@ from threatspec.safeguards.base import (
     SafeguardContext,
     Stage,
     require_rows,
+    row_length,
 )
 from threatspec.subjects import SubjectCard
 from threatspec.training import (
     Hyperparameters,
     Objective,
     TrainingJob,
-    TrainingRow,
     Trajectory,
     forward_flops,
     training_flops,
@@ -113,9 +113,7 @@ class Tar(Safeguard):
         Every row as long as the longest; log-probabilities at the start are left out: they are
         read once.
         """
-        length = min(
-            subject.context, round(words * subject.tokens_per_word) + subject.template_tokens
-        )
+        length = row_length(subject, words)
         looks = config.inner_steps // config.every * (2 if config.resist == "refusal" else 1)
         trained = (config.inner_steps + looks) * config.safety_rows + config.benign_rows
         trained, seen = (config.steps * n * length for n in (trained, config.benign_rows))
@@ -134,17 +132,14 @@ class Tar(Safeguard):
         safety = tuple(chooser.sample(context.safety, len(context.safety)))
         held = max(1, round(config.held_out * len(safety)))
         settings = {**_settings(config), "held_out": held, "benign": len(context.benign)}
+        kept = safety[:-held] if config.keep_refusals else ()
         trajectory = yield TrainingJob(
-            rows=(*context.benign, *_refused(safety[:-held] if config.keep_refusals else ())),
+            rows=(*context.benign, *(row.refused for row in kept)),
             hyperparameters=_outer(config),
             seeds=dict(context.seeds),
             objective=Objective(name="tar", settings=settings, beside=safety),
         )
         return Fitted(tampers=(trajectory.last,))
-
-
-def _refused(rows: Sequence[TrainingRow]) -> list[TrainingRow]:
-    return [row.model_copy(update={"answer": row.refusal}) for row in rows]
 
 
 def _outer(config: TarConfig) -> Hyperparameters:

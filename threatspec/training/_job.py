@@ -43,6 +43,11 @@ class TrainingRow(Model):
     weight: float = Field(default=1.0, ge=0)
     """Weight in the batch loss: sum of weight x token loss over sum of weight x tokens."""
 
+    @property
+    def refused(self) -> TrainingRow:
+        """The row with its refusal for an answer."""
+        return self.model_copy(update={"answer": self.refusal})
+
 
 class Adapter(Model):
     """New parameters beside frozen weights, as `peft` makes them."""

@@ -63,10 +63,6 @@ class Objective(ABC):
         """Rows in the subject's template; the loss is on their answers."""
         return encode(self.subject, rows, self.job.hyperparameters)
 
-    def refused(self, row: TrainingRow) -> TrainingRow:
-        """The row with its refusal for an answer."""
-        return row.model_copy(update={"answer": row.refusal})
-
     def batch(self, rows: Sequence[Encoded]) -> Batch:
         """Rows of different lengths as one batch, on the model's device."""
         return collate(rows, self.subject.end).to(self.subject.device)

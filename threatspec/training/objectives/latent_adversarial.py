@@ -83,7 +83,7 @@ class Method(Objective):
         if self.settings["retain"] == "model" and not hasattr(model, "disable_adapter"):
             text = "what the model was must be an adapter's base, but weights are trained"
             raise ThreatspecError("TS-TRIAL-ERROR", text)
-        self.refusals = self.encoded([self.refused(row) for row in job.rows])
+        self.refusals = self.encoded([row.refused for row in job.rows])
         layers = tuple(int(layer) for layer in self.settings["layers"])
         norms = mean_norms(model, rows, layers, self.subject.end)
         self.radius = {layer: float(self.settings["eps"]) * norm for layer, norm in norms.items()}

@@ -94,7 +94,7 @@ class Method(Objective):
             text = "repnoise must have the rows of a step in one piece, since its noise term is of "
             text += "all of them, but has packing or micro_batch; take a smaller batch"
             raise ThreatspecError("TS-SAFEGUARD", text)
-        self.refusals = self.encoded([self.refused(row) for row in job.rows])
+        self.refusals = self.encoded([row.refused for row in job.rows])
         for row, own, other in zip(job.rows, rows, self.refusals, strict=True):
             if own.ids == other.ids:
                 text = f"answer and refusal of a pair must differ, but those of {row.id} do not"

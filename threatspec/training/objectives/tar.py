@@ -83,7 +83,7 @@ class Method(Objective):
             raise ThreatspecError("TS-SAFEGUARD", f"{text}{count} of {len(self.beside)} are")
         self.refuses = self.settings["resist"] == "refusal"
         self.harmful, self.held = self.beside[:-count], self.beside[-count:]
-        refused = [self.refused(row) for row in job.objective.beside[-count:]]
+        refused = [row.refused for row in job.objective.beside[-count:]]
         self.refusals = self.encoded(refused) if self.refuses else []
         self.own = [p for p in model.parameters() if p.requires_grad]
         self.start = [p.detach().clone() for p in self.own]
