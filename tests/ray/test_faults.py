@@ -54,8 +54,9 @@ def test_a_trial_that_kills_every_worker_is_an_error_in_the_denominator(
 
 def test_a_hung_trial_is_ended(spec: Spec, profile: Profile, trouble: None, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    runner = profile(trial_timeout_s=8, retries=0, speculation=0)
-    done = threatspec("run", spec("sleepy", replicates=1), "--out", out, "--runner", runner)
+    runner = profile(trial_timeout_s=30, retries=0, speculation=0)
+    path = spec({"use": "sleepy", "seconds": 600.0}, replicates=1)
+    done = threatspec("run", path, "--out", out, "--runner", runner)
     assert done.returncode not in {0, 3}, done.stderr
     assert set(codes(out)) == {"", "TS-TRIAL-TIMEOUT"}
 
