@@ -23,7 +23,15 @@ from threatspec.attacks.recipes.prefixed import PrefixedConfig
 from threatspec.campaign import check_design
 from threatspec.errors import ThreatspecError
 from threatspec.loading import load_spec
-from threatspec.records import Arm, Generation, Ledger, Stream, TrialKind, TrialStatus
+from threatspec.records import (
+    Arm,
+    ArtefactStore,
+    Generation,
+    Ledger,
+    Stream,
+    TrialKind,
+    TrialStatus,
+)
 from threatspec.runners import LocalProfile
 from threatspec.runners._guards import Guards
 from threatspec.safeguards import SAFEGUARDS, Fitted, SafeguardContext
@@ -266,7 +274,7 @@ def guards(secret: str) -> Guards:
         "kind": "backdoor-align", "config": {"length": 4}, "data": {}, "seeds": {},
         "provided": {"secret": secret},
     }  # fmt: skip
-    return Guards([made], subject(), Path())
+    return Guards([made], subject(), Path(), ArtefactStore(Path()))
 
 
 def test_records_show_a_label_where_the_secret_stood() -> None:
@@ -461,7 +469,7 @@ def test_adversaries_who_are_aware_make_its_adaptive_attacks(tmp_path: Path) -> 
 def test_rows_of_a_leak_carry_the_secret_and_records_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from threatspec.records import ArtefactStore, Execution, TrialResult
+    from threatspec.records import Execution, TrialResult
     from threatspec.runners import _executor
 
     data = spec([MARKED], attacks=[LEAKED])

@@ -15,7 +15,7 @@ from threatspec.claims import CellState
 from threatspec.cli import main
 from threatspec.errors import SpecErrors
 from threatspec.loading import load_spec
-from threatspec.records import Arm, Ledger, Outcome, Plan, TrialKind, TrialStatus
+from threatspec.records import Arm, ArtefactStore, Ledger, Outcome, Plan, TrialKind, TrialStatus
 from threatspec.runners import LocalProfile
 from threatspec.runners._guards import Guards
 from threatspec.schema import Serving, Verdict
@@ -247,7 +247,7 @@ class Answers:
 
 
 def test_a_screened_request_is_rejected_and_never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    guards = Guards((), None, Path())
+    guards = Guards((), None, Path(), ArtefactStore(Path()))
     monkeypatch.setattr(Guards, "_serving", (Screen(),))
     asked = [Request("a", "a secret"), Request("b", "another")]
     [reply, rejected] = guards.ask(Answers(), asked, [Serving()], micro_batch=1)

@@ -39,6 +39,12 @@ def training_rows(
             + (", some without" if items else ""),
         )  # fmt: skip
     return tuple(
-        TrainingRow(id=item.id, prompt=item.prompt, answer=item.answer, refusal=item.refusal)
+        TrainingRow(
+            id=item.id,
+            prompt=item.prompt,
+            answer=item.answer,
+            refusal=item.refusal,
+            image=item.image,
+        )
         for item in items
     )

@@ -6,16 +6,17 @@ One file per attack, parts in the same order: config, cost, class, registration.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from threatspec.errors import ThreatspecError
 from threatspec.records import Spend, Stream
 from threatspec.registry import Registry
 from threatspec.schema import Access, Capability, DataRole, Described, Owns, listed_values
-from threatspec.subjects import Offer, SubjectCard, Tamper
+from threatspec.subjects import Offer, Request, SubjectCard, Tamper
 from threatspec.training import (
     EditRequest,
     MaskRequest,
@@ -24,6 +25,8 @@ from threatspec.training import (
     TrainingJob,
     TrainingRow,
 )
+from threatspec.training.classifiers import ClassifierJob
+from threatspec.training.pixels import PerturbationRequest
 
 __all__ = [
     "ATTACKS",
@@ -46,10 +49,18 @@ class Mounted:
     tampers: tuple[Tamper, ...]
 
 
-Ask = TrainingJob | MaskRequest | EditRequest | Mounted | SuffixRequest
+Ask = (
+    TrainingJob
+    | MaskRequest
+    | EditRequest
+    | Mounted
+    | SuffixRequest
+    | ClassifierJob
+    | PerturbationRequest
+)
 """What an attack may ask its runner for."""
 Answer = Any
-"""What the runner answers: Trajectory, Mask, Edited or Suffix, in the order of `Ask`."""
+"""What the runner answers: Trajectory, Mask, Edited, Suffix or Perturbed, by the type of `Ask`."""
 
 
 class Surface(StrEnum):
@@ -99,6 +110,17 @@ class AttackConfig(Described):
         return None
 
     @property
+    def image_change(self) -> float | None:
+        """Bound of the change of an image, per channel of a pixel (0 to 1), that limits are held
+        against; None: it changes none."""
+        return None
+
+    @property
+    def poisoned_share(self) -> float | None:
+        """Share of the provider's rows that it changes or adds; None: it touches none."""
+        return None
+
+    @property
     def change_rank(self) -> int | None:
         """Upper bound of the rank of a change of one matrix; None: not bounded."""
         return None
@@ -111,6 +133,10 @@ class DataCard:
     rows: int
     words: int
     """Words of the longest row, prompt and answer together."""
+
+
+def _no_probabilities(requests: Sequence[Request], artefact: str | None) -> Any:
+    raise ThreatspecError("TS-ACCESS", "the subject must be a classifier, but is none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +155,9 @@ class AttackContext:
     """Artefacts of what `Attack.scores` asks for, in its order."""
     reads: Mapping[str, str] = field(default_factory=dict)
     """What `Attack.reads` said when the trial was planned."""
+    probabilities: Callable[[Sequence[Request], str | None], Any] = _no_probabilities
+    """Of a classifier: class probabilities (requests x classes) of its weights as they are now, or
+    with an artefact's in their place."""
     secret: str = ""
     """Of the subject's safeguard, if it leaked (`AttackConfig.leaked`); empty: there is none."""
 

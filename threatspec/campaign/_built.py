@@ -3,7 +3,7 @@ safeguards do to it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from threatspec.campaign._safeguards import Applied
 from threatspec.campaign._seeds import replicate_seeds
@@ -31,6 +31,17 @@ class Recipe:
             return None
         seeds = replicate_seeds(subject.build_seed, "build", Stream)
         return cls(subject.build, seeds, safeguards)
+
+    @property
+    def attacked(self) -> Recipe | None:
+        """What attacks meet: the recipe without repairs, which are made after them."""
+        kept = tuple(one for one in self.safeguards if not one.repairs)
+        return replace(self, safeguards=kept) if self.steps or kept else None
+
+    @property
+    def repairs(self) -> tuple[Applied, ...]:
+        """Safeguards that are fitted on what an attack has left."""
+        return tuple(one for one in self.safeguards if one.repairs)
 
     @property
     def at_provider(self) -> bool:

@@ -188,9 +188,9 @@ class _Compiler:
         asked = {self._prompts(name) for name in own}
         return {name for name in self.spec.measures if self._prompts(name) in asked}
 
-    def _prompts(self, measure: str) -> tuple[str, str]:
+    def _prompts(self, measure: str) -> tuple[str, str, str]:
         used = self.spec.measures[measure]
-        return used.benchmark, used.split
+        return used.benchmark, used.split, used.requests
 
     # what is written down
 
@@ -285,6 +285,7 @@ class _Compiler:
             span=measure.span,
             cluster=measure.cluster,
             query=measure.query,
+            requests=measure.requests,
             aggregation=measure.aggregation,
             prompts=len(items),
             units=len(order),

@@ -12,7 +12,13 @@ from threatspec.campaign._entries import count_of, each_config, with_knobs
 from threatspec.campaign._instruments import ResolvedInstrument, find_instruments
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolve import Resolved, Resolver
-from threatspec.campaign._safeguards import applied, check_costs, check_provider, in_place
+from threatspec.campaign._safeguards import (
+    applied,
+    check_costs,
+    check_offers,
+    check_provider,
+    in_place,
+)
 from threatspec.campaign._search import searched_cost
 from threatspec.campaign._sources import are_stated, check_rows, data_card
 from threatspec.errors import ThreatspecError, did_you_mean
@@ -48,6 +54,8 @@ class Resolution:
     cards: dict[str, SubjectCard] = field(default_factory=dict)
     builds: dict[str, Recipe] = field(default_factory=dict)
     """How the built ones among the subjects are built, by reference."""
+    bases: dict[str, SubjectCard] = field(default_factory=dict)
+    """Of the built ones, the model that they are built from."""
     instruments: dict[str, ResolvedInstrument] = field(default_factory=dict)
     overlaps: tuple[Overlap, ...] | None = None
     """Between prompts that are measured and rows; see `threatspec.campaign._overlap`."""
@@ -84,6 +92,14 @@ class Resolution:
         used = {part for resolved in made for part in parts_of(resolved.attack.kind)}
         allowed = self.resolver.allowed(self.spec.adversaries[adversary])
         return tuple(name for name in allowed if name not in used)
+
+    def attacked_digest(self, ref: str) -> str:
+        """Digest of what attacks meet of a subject: without what is repaired after them."""
+        recipe = self.builds.get(ref)
+        if recipe is None or not recipe.repairs:
+            return self.cards[ref].digest
+        base = self.bases[ref]
+        return built_card(base, recipe.attacked).digest if recipe.attacked else base.digest
 
     def predicted(self, resolved: Resolved, ref: str) -> Spend:
         """Predicted spend; steps are known even where the model is not there."""
@@ -170,7 +186,8 @@ def _models(found: Resolution, name: str, subject: Subject, must_exist: bool) ->
                 found.builds[ref] = built
                 _check_build(found, built, place)
                 if ref in found.cards:
-                    found.cards[model] = found.cards[ref]  # what is asked there is judged so
+                    found.cards[model] = found.bases[ref] = found.cards[ref]
+                    check_offers(found.resolver, safeguards, found.cards[ref], place)
                     check_costs(found.resolver, safeguards, found.cards[ref], place)
                     found.cards[ref] = built_card(found.cards[ref], built)
         except ThreatspecError as error:
@@ -381,8 +398,9 @@ def _entries(found: Resolution, claim: Claim) -> list[tuple[Resolved, Place]]:
 
 
 def _excess(found: Resolution, resolved: Resolved, adversary: Adversary, ref: str) -> str:
-    if over := _over_rank(resolved, adversary) or _over_sparsity(resolved, adversary):
-        return over
+    for over in (_over_rank, _over_sparsity, _over_shares):
+        if found_over := over(resolved, adversary):
+            return found_over
     if resolved.search is not None and resolved.search.rule != "free":
         return _search_excess(resolved, adversary)
     predicted = found.predicted(resolved, ref)
@@ -426,6 +444,19 @@ def _over_sparsity(resolved: Resolved, adversary: Adversary) -> str:
         return ""
     text = f"{resolved.name} must stay within the adversary's sparsity_max {limit:g}, "
     return f"{text}but it may set a share of {share:g} to 0"
+
+
+def _over_shares(resolved: Resolved, adversary: Adversary) -> str:
+    """Of attacks on images and on training data; one that touches neither keeps any limit."""
+    limits, configs = adversary.limits, _configs(resolved)
+    for name, limit, most in (
+        ("eps", limits.eps, max(config.image_change or 0.0 for config in configs)),
+        ("poison_rate_max", limits.poison_rate_max, max(c.poisoned_share or 0.0 for c in configs)),
+    ):
+        if limit is not None and most > limit + 1e-9:
+            text = f"{resolved.name} must stay within the adversary's {name} {limit:g}, "
+            return f"{text}but goes up to {most:.4g}"
+    return ""
 
 
 def _search_excess(resolved: Resolved, adversary: Adversary) -> str:

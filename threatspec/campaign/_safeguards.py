@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from threatspec.campaign._resolve import Resolver
     from threatspec.subjects import SubjectCard
 
-__all__ = ["Applied", "applied", "check_costs", "check_provider", "in_place"]
+__all__ = ["Applied", "applied", "check_costs", "check_offers", "check_provider", "in_place"]
 
 Place = tuple[str | int, ...]
 _ORDER = tuple(Stage)
@@ -45,6 +45,11 @@ class Applied:
         roles = self.safeguard.roles(self.config)
         given = self.use.data
         return {role: {"source": given[role].source, "n": given[role].n} for role in roles}
+
+    @property
+    def repairs(self) -> bool:
+        """Whether it is fitted after attacks."""
+        return Stage.REPAIR in self.safeguard.stages
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -134,6 +139,17 @@ def _source(resolver: Resolver, use: SafeguardUse, role: Any, place: Place) -> b
     return True
 
 
+def check_offers(
+    resolver: Resolver, found: tuple[Applied, ...], card: SubjectCard, place: Place
+) -> None:
+    """A safeguard of classifiers is none of language models, and the other way round."""
+    for one in found:
+        if lacking := sorted(one.safeguard.offers - card.offers):
+            text = f"{one.use.kind} needs a subject that offers {', '.join(lacking)}, "
+            text += f"but {card.ref} does not"
+            resolver.complain("TS-SAFEGUARD", text, *place, "safeguards", one.index)
+
+
 def check_costs(
     resolver: Resolver, found: tuple[Applied, ...], card: SubjectCard, place: Place
 ) -> None:
@@ -161,7 +177,8 @@ def check_costs(
 
 
 def check_provider(found: Resolution) -> None:
-    """What a provider does is nothing to an adversary who holds the weights."""
+    """What a provider does is nothing to an adversary who holds the weights; who repairs weights
+    serves them himself, whoever wrote them before."""
     for index, claim in enumerate(found.spec.claims):
         adversary = found.spec.adversaries[claim.against]
         if Capability.WEIGHTS_WRITE not in adversary.capabilities:
@@ -180,7 +197,7 @@ def _at_provider(subject: Subject) -> Iterator[str]:
     for use in subject.safeguards:
         if use.kind in SAFEGUARDS.names():
             stages = SAFEGUARDS.get(use.kind).stages
-            if stages & {Stage.TRAINING, Stage.SERVING}:
+            if stages & {Stage.TRAINING, Stage.SERVING} and Stage.REPAIR not in stages:
                 yield use.kind
 
 

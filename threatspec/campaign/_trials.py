@@ -7,9 +7,9 @@ from typing import Any
 
 from threatspec.attacks import ATTACKS, SAFEGUARD_SPLITS, attack_of, parts_of, training_rows
 from threatspec.attacks.recipes import RECIPES
-from threatspec.campaign._built import Recipe
 from threatspec.campaign._digests import component_digest, recipes_of, source_digest
 from threatspec.campaign._resolution import Resolution
+from threatspec.campaign._safeguards import Applied
 from threatspec.measures import JUDGES
 from threatspec.records import Budget, Execution, Procedure, Stream, Trial, TrialKind
 from threatspec.safeguards import SAFEGUARDS
@@ -17,6 +17,10 @@ from threatspec.schema import AdaptStep, Capability, content_id
 from threatspec.training import TRAINERS, ScoreRequest
 
 __all__ = ["TrialBook"]
+
+
+_BEFORE_REPAIR = frozenset({TrialKind.BUILD, TrialKind.SCORE, TrialKind.ATTACK})
+"""Trials to which a repaired subject is the same as one that is not repaired."""
 
 
 @dataclass
@@ -39,13 +43,13 @@ class TrialBook:
         search: dict[str, Any] | None = None,
         history: tuple[str, ...] = (),
     ) -> Trial:
-        """Make the tampers of a procedure on a subject, within the budget if it is charged.
+        """Make the tampers of a procedure on a subject, within the budget if it is charged. A
+        control to which the attack is the very same work (only repairs differ) shares the trial.
 
         With `search`, knobs are proposed or chosen from what `history` found.
         """
         compute = self.found.spec.adversaries[procedure.adversary].compute
         most = Budget(steps=compute.steps, flops=compute.flops, queries=compute.queries)
-        budget = most if charged else None
         work: dict[str, Any] = {
             "attack": procedure.attack,
             "config": procedure.config,
@@ -60,15 +64,12 @@ class TrialBook:
                 work["provider"] = True
         if search is not None:
             work["search"] = search
-        return self.enter(
-            TrialKind.ATTACK,
-            subject,
-            tuple(score.id for score in self._scores(procedure, subject)),
-            work,
-            [*self._made_of(procedure), *self._searched_by(search)],
-            budget,
-            history=history,
-        )
+        scores = tuple(score.id for score in self._scores(procedure, subject))
+        determined = [*self._made_of(procedure), *self._searched_by(search)]
+        made = (TrialKind.ATTACK, subject, scores, work, determined)
+        same = self._trial(*made, most, history=history).id  # as the adversary makes it elsewhere
+        budget = most if charged or same in self.trials else None
+        return self.enter(*made, budget, history=history)
 
     def _at_provider(self, procedure: Procedure, subject: str) -> bool:
         """Whether rows are trained on under the policies of the subject's provider."""
@@ -113,7 +114,8 @@ class TrialBook:
 
     def _built(self, subject: str, kind: TrialKind) -> tuple[str, ...]:
         """What must be mounted first: the trial that builds a built subject."""
-        recipe = self.found.builds.get(subject)
+        whole = self.found.builds.get(subject)
+        recipe = whole.attacked if whole else None
         if recipe is None or kind in {TrialKind.BUILD, TrialKind.JUDGE}:
             return ()
         sources = [step.source for step in recipe.steps if isinstance(step, AdaptStep)]
@@ -125,13 +127,24 @@ class TrialBook:
         determined = [*map(self._rows_id, sources), code]
         if recipe.safeguards:
             work["safeguards"] = [one.plain for one in recipe.safeguards]
-            determined += self._safeguarded_by(recipe)
+            determined += self._safeguarded_by(recipe.safeguards)
         return (self.enter(TrialKind.BUILD, subject, (), work, determined).id,)
 
-    def _safeguarded_by(self, recipe: Recipe) -> list[str]:
+    def _repaired(self, subject: str, attack: Trial | None) -> tuple[str, ...]:
+        """What is fitted on the subject as an attack has left it, once for all that is asked."""
+        recipe = self.found.builds.get(subject)
+        if recipe is None or not recipe.repairs:
+            return ()
+        work = {"safeguards": [one.plain for one in recipe.repairs]}
+        determined = self._safeguarded_by(recipe.repairs)
+        determined.append(source_digest("training", "subjects"))
+        left = (attack.id,) if attack else ()
+        return (self.enter(TrialKind.REPAIR, subject, left, work, determined).id,)
+
+    def _safeguarded_by(self, safeguards: tuple[Applied, ...]) -> list[str]:
         """Rows and source that decide what safeguards do."""
-        sources = [entry["source"] for one in recipe.safeguards for entry in one.data.values()]
-        code = [component_digest(SAFEGUARDS, one.safeguard.kind) for one in recipe.safeguards]
+        sources = [entry["source"] for one in safeguards for entry in one.data.values()]
+        code = [component_digest(SAFEGUARDS, one.safeguard.kind) for one in safeguards]
         shared = source_digest("safeguards", "runners._safeguards")
         return [*map(self._rows_id, sources), *code, shared]
 
@@ -160,10 +173,13 @@ class TrialBook:
         serving = [one.model_dump(mode="json") for one in self.found.spec.serving]
         work = {"benchmark": used.benchmark, "split": split or used.split, "serving": serving,
                 "query": used.query, "seed": seed}  # fmt: skip
+        if used.requests == "plain":
+            work["requests"] = "plain"
+        made = ((attack.id,) if attack else ()) + self._repaired(subject, attack)
         return self.enter(
             TrialKind.GENERATE,
             subject,
-            (attack.id,) if attack else (),
+            made,
             {**work, "units": list(units)},
             [self.found.benchmarks[measure].digest, source_digest("subjects", "measures")],
             after=after,
@@ -197,10 +213,25 @@ class TrialBook:
         history: tuple[str, ...] = (),
     ) -> Trial:
         """Any trial; one that reads a built subject needs what it is built by."""
+        trial = self._trial(kind, subject, needs, work, determined_by, budget, after, history)
+        return self.trials.setdefault(trial.id, trial)
+
+    def _trial(
+        self,
+        kind: TrialKind,
+        subject: str,
+        needs: tuple[str, ...],
+        work: dict[str, Any],
+        determined_by: list[str],
+        budget: Budget | None = None,
+        after: tuple[str, ...] = (),
+        history: tuple[str, ...] = (),
+    ) -> Trial:
         card = self.found.cards[subject]
+        digest = self.found.attacked_digest(subject) if kind in _BEFORE_REPAIR else card.digest
         needs = (*self._built(subject, kind), *needs)
-        identity = [kind, card.digest, needs, history, work, determined_by, self.execution, budget]
-        trial = Trial(
+        identity = [kind, digest, needs, history, work, determined_by, self.execution, budget]
+        return Trial(
             id=content_id(kind.value, identity),
             kind=kind,
             subject=card.ref,
@@ -210,4 +241,3 @@ class TrialBook:
             work=work,
             budget=budget,
         )
-        return self.trials.setdefault(trial.id, trial)

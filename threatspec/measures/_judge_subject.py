@@ -52,7 +52,7 @@ def describe_subject(ref: str, folder: Path = Path()) -> SubjectCard:
     return SubjectCard(
         ref=ref,
         digest=content_id("judge", [given, judge.identity(config)]),
-        **dict.fromkeys(("parameters", "layers", "hidden", "vocabulary"), 0),
+        parameters=0,
         context=_UNBOUNDED,
         tokens_per_word=0.0,
         offers=frozenset(),

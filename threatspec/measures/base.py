@@ -51,8 +51,10 @@ class Item(Model):
     """What an exact judge looks for; any one is enough."""
     refusal: str = ""
     """A refusal in the style of the data, for safeguards."""
+    image: str = ""
+    """Reference of the image that is shown with the prompt."""
     choices: tuple[str, ...] = ()
-    """Of a question with given answers: all of them."""
+    """Of a question with given answers, or of an image with one of several classes: all of them."""
     right: int | None = Field(default=None, ge=0)
     """Which of `choices` is right."""
     response: str = ""
@@ -103,7 +105,7 @@ class Benchmark(ABC):
         return content_id("benchmark", [_content(item) for item in self.items()])
 
 
-_LATER = frozenset({"choices", "right", "response", "label"})
+_LATER = frozenset({"choices", "image", "right", "response", "label"})
 """Fields that say nothing where they are not given."""
 
 
@@ -172,7 +174,7 @@ class Judge(ABC):
 BENCHMARKS: Registry[Benchmark] = Registry(
     "benchmark",
     "TS-UNKNOWN-BENCHMARK",
-    ("threatspec.measures._specimen",),
+    ("threatspec.measures._images", "threatspec.measures._specimen"),
     group="threatspec.benchmarks",
     base=Benchmark,
 )
@@ -183,6 +185,7 @@ JUDGES: Registry[Judge] = Registry(
     "TS-UNKNOWN-JUDGE",
     (
         "threatspec.measures.agreement",
+        "threatspec.measures.answered",
         "threatspec.measures.choice",
         "threatspec.measures.classifier",
         "threatspec.measures.degenerate",
@@ -190,6 +193,7 @@ JUDGES: Registry[Judge] = Registry(
         "threatspec.measures.keywords",
         "threatspec.measures.llm",
         "threatspec.measures.refusal_keywords",
+        "threatspec.measures.target_class",
     ),
     group="threatspec.judges",
     base=Judge,

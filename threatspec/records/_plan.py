@@ -60,12 +60,13 @@ class Stream(StrEnum):
 
 
 class TrialKind(StrEnum):
-    """What a trial does: build a subject, score its weights, make a tamper, ask, judge, or read an
-    instrument."""
+    """What a trial does: build a subject, score its weights, make a tamper, repair what it left,
+    ask, judge, or read an instrument."""
 
     BUILD = "build"
     SCORE = "score"
     ATTACK = "attack"
+    REPAIR = "repair"
     GENERATE = "generate"
     JUDGE = "judge"
     INSTRUMENT = "instrument"
@@ -207,6 +208,8 @@ class PlannedMeasure(Model):
     span: str
     cluster: Literal["any", "all"]
     query: Literal["generate", "logprob"] = "generate"
+    requests: Literal["attacked", "plain"] = "attacked"
+    """Whether what an attack does to requests is done to these."""
     aggregation: Literal["any", "all", "mean"] = "any"
     """What counts of several replies to one prompt."""
     prompts: int

@@ -22,10 +22,13 @@ from threatspec.training import (
     Trajectory,
 )
 from threatspec.training._replay import schedule_departure
+from threatspec.training.classifiers import ClassifierJob
+from threatspec.training.pixels import PerturbationRequest, Perturbed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
+    from threatspec.subjects import Request
     from threatspec.training import Edited, Suffix
 
 __all__ = ["Asks"]
@@ -43,6 +46,7 @@ class Asks:
         backend: name of the trainer.
         policy: what the provider imposes on training.
         other: loads a model that the adversary has beside the subject, by its reference.
+        received: what the provider makes of requests, for attacks that go through it.
     """
 
     subject: Any
@@ -52,6 +56,7 @@ class Asks:
     backend: str = "resident"
     policy: TrainingPolicy = field(default_factory=TrainingPolicy)
     other: Callable[[str], Any] | None = None
+    received: Callable[[Sequence[Request]], list[Request]] = list
     realised: list[Realised] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     placed: ExitStack = field(default_factory=ExitStack)
@@ -82,6 +87,10 @@ class Asks:
                 return self._suffix(ask)
             case ScoreOn():
                 return self._score(ask)
+            case ClassifierJob():
+                return self._classifier(ask)
+            case PerturbationRequest():
+                return self._perturb(ask)
         raise TypeError(f"an attack must ask for something known, but asked for {type(ask)}")
 
     def _train(self, job: TrainingJob) -> Trajectory:
@@ -143,15 +152,38 @@ class Asks:
     def _suffix(self, request: SuffixRequest) -> Suffix:
         from threatspec.training.suffixes import find_suffix
 
-        searched = self.subject
-        if request.surrogate is not None:
-            if self.other is None:
-                raise TypeError("a search on a surrogate must be told how it is loaded")
-            searched = self.other(request.surrogate)
+        searched = self._searched(request.surrogate)
         with self.watch.phase("train"):
             suffix = find_suffix(searched, request, self.store, self.meter)
         self.optimised.append(suffix.optimised)
         return suffix
+
+    def _classifier(self, job: ClassifierJob) -> Trajectory:
+        from threatspec.training.classifiers._train import train_classifier
+
+        with self.watch.phase("train"):
+            trajectory = train_classifier(self.subject, job, self.store, self.meter)
+        self.realised.append(trajectory.realised)
+        return trajectory
+
+    def _perturb(self, request: PerturbationRequest) -> Perturbed:
+        from threatspec.training.pixels._search import find_pixels
+
+        received = self.received if request.adaptive else list
+        with self.watch.phase("train"):
+            found = find_pixels(
+                self._searched(request.surrogate), request, self.store, self.meter, received
+            )
+        self.optimised.append(found.optimised)
+        return found
+
+    def _searched(self, surrogate: str | None) -> Any:
+        """What is searched on: the subject, or a model that the adversary has beside it."""
+        if surrogate is None:
+            return self.subject
+        if self.other is None:
+            raise TypeError("a search on a surrogate must be told how it is loaded")
+        return self.other(surrogate)
 
 
 @dataclass(frozen=True)

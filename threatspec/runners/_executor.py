@@ -60,7 +60,7 @@ from threatspec.training import (
 )
 
 if TYPE_CHECKING:
-    from threatspec.subjects._resident import ResidentSubject
+    pass
 
 __all__ = ["Executor"]
 
@@ -98,7 +98,7 @@ class Executor:
         self.spec_folder = spec_folder
         self.execution = execution
         self._resident = resident
-        self._subjects: OrderedDict[str, ResidentSubject] = OrderedDict()
+        self._subjects: OrderedDict[str, Any] = OrderedDict()
 
     def run(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
         """Do the work of `trial`; failures are results, never exceptions."""
@@ -136,6 +136,8 @@ class Executor:
                 return self._score(trial, inputs)
             case TrialKind.ATTACK:
                 return self._attack(trial, inputs)
+            case TrialKind.REPAIR:
+                return self._repair(trial, inputs)
             case TrialKind.GENERATE:
                 return self._generate(trial, inputs)
             case TrialKind.JUDGE:
@@ -158,11 +160,11 @@ class Executor:
         self._subjects.move_to_end(ref)
         return self._subjects[ref]
 
-    def _loaded(self, ref: str) -> ResidentSubject:
+    def _loaded(self, ref: str) -> Any:
         with self._watch.phase("load"):
-            from threatspec.subjects._resident import ResidentSubject
+            from threatspec.subjects._loaded import load_subject
 
-            return ResidentSubject.load(
+            return load_subject(
                 ref,
                 self.spec_folder,
                 threads=self.execution.threads,
@@ -184,11 +186,12 @@ class Executor:
             self._told["config"] = chosen.config.model_dump(mode="json")
         meter.charge(chosen.reading)
         guards = self._guards(trial, subject, inputs)
-        context = replace(context, secret=guards.secret if chosen.config.leaked else "")
+        secret = guards.secret if chosen.config.leaked else ""
+        context = replace(context, secret=secret, probabilities=guards.probabilities)
         policy = guards.training()
         asks = Asks(
             subject, self.store.owned(trial.id), meter, self._watch, backend, policy,
-            other=partial(self._other, trial),
+            other=partial(self._other, trial), received=guards.received,
         )  # fmt: skip
         tampers: tuple[Tamper, ...] = ()
         blocked = ""
@@ -214,7 +217,7 @@ class Executor:
         made = [inputs[need].tamper or {} for need in trial.needs]
         found = [one for each in made for one in each.get("safeguards", ())]
         provider = trial.work.get("provider", False)
-        return Guards(found, subject, self.spec_folder, at_provider=provider)
+        return Guards(found, subject, self.spec_folder, self.store, at_provider=provider)
 
     def _chosen(
         self,
@@ -295,6 +298,23 @@ class Executor:
             tamper={**tampers_to_data((*tampers, *fitted)), "safeguards": made},
         )
 
+    def _repair(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
+        from threatspec.runners._safeguards import fit
+
+        subject = self.subject(trial.subject)
+        meter = self._meter = Meter()
+        asks = Asks(subject, self.store.owned(trial.id), meter, self._watch)
+        left = _tampers(trial, inputs)
+        planned = trial.work["safeguards"]
+        fitted, made = fit(asks, left, planned, self.spec_folder, repairs=True)
+        return TrialResult(
+            trial=trial.id,
+            status=TrialStatus.DONE,
+            spend=asks.meter.spend,
+            realised=tuple(asks.realised),
+            tamper={**tampers_to_data(fitted), "safeguards": made},
+        )
+
     def _score(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
         from threatspec.training.regions import score, score_spend
 
@@ -347,7 +367,8 @@ class Executor:
             query = work.get("query", "generate")
             items = self._asked(trial)
             prompts = [_request(item, query) for item in items]
-            requests = encoded(tampers, prompts)
+            plain_ones = work.get("requests") == "plain"
+            requests = prompts if plain_ones else encoded(tampers, prompts)
         guards = self._guards(trial, subject, inputs)
         if is_judge(trial.subject):
             subject = subject.about(items)
@@ -405,6 +426,7 @@ def _request(item: Item, query: str) -> Request:
         prompt=choice_prompt(item) if query == "generate" else item.prompt,
         answer=item.answer,
         refusal=item.refusal,
+        image=item.image,
         choices=item.choices,
     )
 

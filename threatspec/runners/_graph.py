@@ -11,7 +11,7 @@ from threatspec.runners._results import KeptResults
 
 __all__ = ["TrialGraph"]
 
-_MAKERS = frozenset({TrialKind.BUILD, TrialKind.SCORE, TrialKind.ATTACK})
+_MAKERS = frozenset({TrialKind.BUILD, TrialKind.SCORE, TrialKind.ATTACK, TrialKind.REPAIR})
 """Trials that leave artefacts."""
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from threatspec.attacks import SAFEGUARD_SPLITS, training_rows
-from threatspec.records import Generation, Outcome, Stream
+from threatspec.errors import ThreatspecError
+from threatspec.records import ArtefactStore, Generation, Outcome, Stream
 from threatspec.safeguards import SAFEGUARDS, SafeguardContext, Stage
 from threatspec.schema import Serving
-from threatspec.subjects import Request, ServingPolicy
+from threatspec.subjects import Offer, Request, ServingPolicy, WeightTamper
 from threatspec.training import TrainingPolicy, TrainingRow, together
 
-__all__ = ["Guards", "context_of"]
+__all__ = ["Guards", "context_of", "probabilities"]
 
+Probabilities = Callable[[Sequence[Request], str | None], Any]
 
 _LONG = 8
 """Words of a secret that no answer has by chance."""
@@ -30,6 +32,7 @@ class Guards:
     made: Sequence[Mapping[str, Any]]
     subject: Any
     folder: Path
+    store: ArtefactStore
     at_provider: bool = False
     """Whether what is trained is trained under them."""
 
@@ -66,7 +69,7 @@ class Guards:
             safeguard = SAFEGUARDS.get(one["kind"])
             if stage in safeguard.stages:
                 config = safeguard.Config.model_validate(one["config"], strict=False)
-                context = context_of(self.subject, one, self.folder)
+                context = context_of(self.subject, one, self.folder, self.probabilities)
                 yield safeguard, context, config, one["provided"]
 
     def ask(
@@ -80,10 +83,22 @@ class Guards:
         ways = list(servings)
         for policy in self._serving:
             ways = [policy.serve(serving) for serving in ways]
+        requests = self.received(requests)
         stopped = self._stopped(requests)
         passed = [request for request in requests if request.item not in stopped]
         replies: list[Generation] = list(asked.ask(passed, ways, **how)) if passed else []
         return [*replies, *(_rejected(r, stopped[r.item]) for r in requests if r.item in stopped)]
+
+    def received(self, requests: Sequence[Request]) -> list[Request]:
+        """Requests as the provider's policies make them before anything else."""
+        found = list(requests)
+        for policy in self._serving:
+            found = list(policy.receive(found))
+        return found
+
+    def probabilities(self, requests: Sequence[Request], artefact: str | None) -> Any:
+        """Class probabilities of the subject as it is mounted, or with other weights over it."""
+        return probabilities(self.subject, self.store, requests, artefact)
 
     def shown(self, replies: Sequence[Generation]) -> list[Generation]:
         """Replies as records show them: what a policy keeps secret is a label there.
@@ -128,7 +143,26 @@ def _rejected(request: Request, by: str) -> Generation:
     )
 
 
-def context_of(subject: Any, one: Mapping[str, Any], folder: Path) -> SafeguardContext:
+def probabilities(
+    subject: Any, store: ArtefactStore, requests: Sequence[Request], artefact: str | None
+) -> Any:
+    """Class probabilities (requests x classes) of a classifier, perhaps with other weights.
+
+    Raises ThreatspecError TS-ACCESS for a subject that is none.
+    """
+    if Offer.CLASSES not in subject.card.offers:
+        text = f"{subject.card.ref} must be a classifier, but is none"
+        raise ThreatspecError("TS-ACCESS", text)
+    from threatspec.subjects._mount import mount
+
+    tampers = (WeightTamper(artefact=artefact, form="dense"),) if artefact else ()
+    with mount(subject, tampers, store):
+        return subject.probabilities(requests)
+
+
+def context_of(
+    subject: Any, one: Mapping[str, Any], folder: Path, read: Probabilities
+) -> SafeguardContext:
     """What a safeguard works with: its rows drawn by its own seed, so always the same."""
     seeds = {Stream(name): seed for name, seed in one["seeds"].items()}
     rows = {role: _drawn(entry, seeds, role, folder) for role, entry in one["data"].items()}
@@ -137,11 +171,18 @@ def context_of(subject: Any, one: Mapping[str, Any], folder: Path) -> SafeguardC
         safety=rows.get("safety", ()),
         benign=rows.get("benign", ()),
         seeds=seeds,
-        tokens=subject.tokens,
-        text=subject.text,
-        rendered=partial(_rendered, subject),
+        **_words(subject),
+        probabilities=read,
         folder=folder,
     )
+
+
+def _words(subject: Any) -> dict[str, Any]:
+    """What is there of a subject that reads text."""
+    if Offer.TEXT not in subject.card.offers:
+        return {}
+    rendered = partial(_rendered, subject)
+    return {"tokens": subject.tokens, "text": subject.text, "rendered": rendered}
 
 
 def _rendered(subject: Any, system: str | None, prompt: str) -> list[int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from threatspec.records import Budget
 from threatspec.runners._asks import Asks
-from threatspec.runners._guards import context_of
+from threatspec.runners._guards import context_of, probabilities
 from threatspec.safeguards import SAFEGUARDS
 from threatspec.subjects import Tamper, WeightTamper
 from threatspec.subjects._mount import mount
@@ -20,9 +21,15 @@ __all__ = ["fit", "merged"]
 
 
 def fit(
-    asks: Asks, before: Sequence[Tamper], planned: Sequence[Mapping[str, Any]], folder: Path
+    asks: Asks,
+    before: Sequence[Tamper],
+    planned: Sequence[Mapping[str, Any]],
+    folder: Path,
+    *,
+    repairs: bool = False,
 ) -> tuple[tuple[Tamper, ...], list[dict[str, Any]]]:
-    """Fit every safeguard of a plan on the subject of `asks`, which is given back bit-equal.
+    """Fit every safeguard of a plan on the subject of `asks`, which is given back bit-equal;
+    `repairs`: on what an attack has left of it.
 
     Returns:
         The tampers in the order in which they are mounted, and the safeguards as plain data with
@@ -39,7 +46,10 @@ def fit(
             safeguard = SAFEGUARDS.get(one["kind"])
             config = safeguard.Config.model_validate(one["config"], strict=False)
             asks.meter = Meter(_budget(one))
-            fitted = asks.drive(safeguard.fit(context_of(asks.subject, one, folder), config))
+            read = partial(probabilities, asks.subject, asks.store)
+            context = context_of(asks.subject, one, folder, read)
+            work = safeguard.repair if repairs else safeguard.fit
+            fitted = asks.drive(work(context, config))
             spent.charge(asks.meter.spend)
             for tamper in fitted.tampers:
                 released = merged(asks, tamper)

@@ -17,7 +17,7 @@ from threatspec.errors import ThreatspecError
 from threatspec.records import Spend, Stream
 from threatspec.registry import Registry
 from threatspec.schema import Described, SafeguardRole
-from threatspec.subjects import ServingPolicy, SubjectCard, WeightTamper
+from threatspec.subjects import Offer, Request, ServingPolicy, SubjectCard, WeightTamper
 from threatspec.training import (
     EditRequest,
     MaskRequest,
@@ -26,6 +26,7 @@ from threatspec.training import (
     TrainingPolicy,
     TrainingRow,
 )
+from threatspec.training.classifiers import ClassifierJob
 
 __all__ = [
     "SAFEGUARDS",
@@ -38,7 +39,7 @@ __all__ = [
     "row_length",
 ]
 
-Ask = TrainingJob | MaskRequest | EditRequest | ScoreOn
+Ask = TrainingJob | MaskRequest | EditRequest | ScoreOn | ClassifierJob
 """What a safeguard may ask its runner for."""
 Answer = Any
 """What the runner answers: Trajectory, Mask, Edited or a name of scores, in the order of `Ask`."""
@@ -51,6 +52,9 @@ class Stage(StrEnum):
     """Before release: in the weights."""
     TRAINING = "training"
     """While somebody's rows are trained on at the provider."""
+    REPAIR = "repair"
+    """After others had their hands on the weights: fitted on what they left, without knowing
+    whether they left anything."""
     SERVING = "serving"
     """While the provider answers."""
 
@@ -65,6 +69,10 @@ def _no_tokens(text: str) -> list[int]:
 
 def _no_text(ids: Sequence[int]) -> str:
     raise ThreatspecError("TS-SAFEGUARD", "the subject must have a tokenizer, but has none here")
+
+
+def _no_probabilities(requests: Sequence[Request], artefact: str | None) -> Any:
+    raise ThreatspecError("TS-SAFEGUARD", "the subject must be a classifier, but is none")
 
 
 def _no_view(system: str | None, prompt: str) -> list[int]:
@@ -86,6 +94,9 @@ class SafeguardContext:
     """Text of token ids."""
     rendered: Callable[[str | None, str], list[int]] = _no_view
     """Token ids that the subject sees of a system prompt and a turn of the user."""
+    probabilities: Callable[[Sequence[Request], str | None], Any] = _no_probabilities
+    """Of a classifier: class probabilities (requests x classes) of its weights as they are now, or
+    with an artefact's in their place."""
     folder: Path = Path()
     """Where files that knobs name are looked for."""
 
@@ -111,6 +122,8 @@ class Safeguard(ABC):
     """When it acts."""
     source: ClassVar[str] = "own"
     """Work that it is from."""
+    offers: ClassVar[frozenset[Offer]] = frozenset({Offer.TEXT})
+    """What the subject must offer."""
     Config: ClassVar[type[SafeguardConfig]]
 
     def roles(self, config: Any) -> tuple[SafeguardRole, ...]:
@@ -133,6 +146,12 @@ class Safeguard(ABC):
 
     def fit(self, context: SafeguardContext, config: Any) -> Generator[Ask, Answer, Fitted]:
         """Before anybody attacks: ask for training, return what came of it."""
+        return Fitted()
+        yield  # pragma: no cover - makes this a generator
+
+    def repair(self, context: SafeguardContext, config: Any) -> Generator[Ask, Answer, Fitted]:
+        """On the subject as an attack has left it, or as it is untouched, which nobody tells apart
+        here: ask for training, return what came of it."""
         return Fitted()
         yield  # pragma: no cover - makes this a generator
 

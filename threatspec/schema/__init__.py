@@ -56,7 +56,7 @@ from threatspec.schema._subject import (
     Subject,
     is_judge,
 )
-from threatspec.schema._units import Count, Flops, Share, parse_quantity
+from threatspec.schema._units import Count, Flops, Level, Share, parse_quantity
 from threatspec.schema._workspace import Workspace
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ __all__ = [
     "JudgeUse",
     "Knobs",
     "Knowledge",
+    "Level",
     "Limits",
     "Link",
     "Measure",

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, mo
 from threatspec.schema._access import PRESETS, Access, Capability, capabilities
 from threatspec.schema._base import Described
 from threatspec.schema._fields import Name, Text, as_tuple, complaint
-from threatspec.schema._units import Count, Flops
+from threatspec.schema._units import Count, Flops, Level, Share
 
 __all__ = [
     "Adversary",
@@ -86,11 +86,16 @@ class Owns(Described):
 class Limits(Described):
     """Bounds on what an attack may change."""
 
-    not_evaluated: ClassVar[frozenset[str]] = frozenset({"eps", "poison_rate_max", "queries"})
+    not_evaluated: ClassVar[frozenset[str]] = frozenset({"queries"})
 
     rank_max: Annotated[Count, Field(ge=1)] | None = None
     """Highest rank of a change of the weights: an adapter's or an edit's; other training has no
     bound."""
+    eps: Annotated[Level, Field(gt=0)] | None = None
+    """Largest change of an image: of the value of any channel of any pixel, where values go from 0
+    to 1; `16/255` may be written."""
+    poison_rate_max: Annotated[Share, Field(gt=0)] | None = None
+    """Largest share of the provider's training rows that is changed or added."""
     sparsity_max: Annotated[float, Field(gt=0, le=1)] | None = None
     """Largest share of the weights that an edit may set to 0."""
 

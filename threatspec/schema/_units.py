@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Count", "Flops", "Share", "parse_quantity"]
+__all__ = ["Count", "Flops", "Level", "Share", "parse_quantity"]
 
 _NUMBER = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*(\S.*?)?\s*")
 _FLOPS = {"FLOP": 1.0, "FLOPs": 1.0, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18}
@@ -79,11 +79,21 @@ def _share(value: Any) -> float:
     return float(parse_quantity(value, _SHARES))
 
 
+def _level(value: Any) -> float:
+    """`16/255` is how images' perturbations are written; a bare number goes from 0 to 1."""
+    if isinstance(value, str) and value.replace(" ", "").endswith("/255"):
+        value = float(parse_quantity(value.rpartition("/")[0], {})) / 255
+    return float(parse_quantity(value, {}))
+
+
 Flops = Annotated[float, BeforeValidator(_flops), Field(ge=0)]
 """Floating-point operations: a number, or text like ``1e13 FLOP`` or ``2 PFLOP``."""
 
 Count = Annotated[int, BeforeValidator(_count), Field(ge=0)]
 """A whole number of things: ``10``, or with the unit of its key, as in ``n: 10 examples``."""
+
+Level = Annotated[float, BeforeValidator(_level), Field(ge=0, le=1)]
+"""A brightness, or a change of it, between 0 and 1: ``0.0627`` or ``16/255``."""
 
 Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 """A share between 0 and 1: ``0.95`` or ``95 %``."""

@@ -4,9 +4,10 @@ from threatspec.subjects._card import Offer, SubjectCard
 from threatspec.subjects._fetch import FETCHABLE, cache_folder, fetch_model, is_fetched
 from threatspec.subjects._locate import check_reference, describe, locate
 from threatspec.subjects._policy import ServingPolicy
-from threatspec.subjects._request import Request
+from threatspec.subjects._request import PixelEdit, Request
 from threatspec.subjects._tampers import (
     DataPoison,
+    PixelTamper,
     RequestTamper,
     ServingTamper,
     Tamper,
@@ -19,6 +20,8 @@ __all__ = [
     "FETCHABLE",
     "DataPoison",
     "Offer",
+    "PixelEdit",
+    "PixelTamper",
     "Request",
     "RequestTamper",
     "ServingPolicy",

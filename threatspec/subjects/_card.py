@@ -14,6 +14,8 @@ class Offer(StrEnum):
 
     TEXT = "text"
     IMAGE = "image"
+    CLASSES = "classes"
+    """It answers an image with one of fixed classes, and reads no text."""
     LOGITS = "logits"
     CHOICES = "choices"
     """It tells how probable given words are."""
@@ -33,13 +35,20 @@ class SubjectCard(Model):
     """sha256 over weights, tokenizer and configuration."""
     parameters: int
     """Stored parameters; tied embeddings count once."""
-    layers: int
-    hidden: int
-    vocabulary: int
-    context: int
+    layers: int = 0
+    """Of the language model, as everything up to `template_tokens`; a classifier has none."""
+    hidden: int = 0
+    vocabulary: int = 0
+    context: int = 0
     """Longest sequence, in tokens."""
-    tokens_per_word: float
+    tokens_per_word: float = 1.0
     """For predictions: 1.0 for word-level vocabularies, about 1.5 for byte-pair ones."""
     template_tokens: int = 16
     """For predictions: rough length of the chat template around one row."""
+    classes: tuple[str, ...] = ()
+    """Of a classifier: names of its classes, in the order of its logits."""
+    image: tuple[int, int] = (0, 0)
+    """Height and width of the images that it sees, in pixels; (0, 0): it sees none."""
+    image_flops: float = 0.0
+    """Floating-point operations of one image through a classifier, or through the image encoder."""
     offers: frozenset[Offer]

@@ -17,16 +17,18 @@ from typing import Any
 from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.subjects._card import Offer, SubjectCard
 from threatspec.subjects._fetch import FETCHABLE, fetched_folder
-from threatspec.subjects.specimens import SPECIMENS, specimen_weights
+from threatspec.subjects.images._cards import image_card
+from threatspec.subjects.specimens import SEEING, SPECIMENS, specimen_weights
 from threatspec.subjects.specimens._config import specimen_config, specimen_digest
 
 __all__ = ["check_reference", "describe", "locate"]
 
 _IDENTITY = (
     *("*.safetensors", "config.json", "tokenizer*.json", "chat_template*", "special_tokens*"),
+    *("preprocessor_config.json", "processor_config.json"),
     *("added_tokens.json", "vocab*", "merges.txt", "*.model"),
 )
-_LANGUAGE_MODEL = frozenset(Offer) - {Offer.IMAGE}
+_LANGUAGE_MODEL = frozenset(Offer) - {Offer.IMAGE, Offer.CLASSES}
 
 
 def locate(ref: str, folder: Path = Path()) -> Path:
@@ -59,7 +61,7 @@ def describe(ref: str, folder: Path = Path()) -> SubjectCard:
         return describe_endpoint(ref)
     place = locate(ref, folder)
     if ref.startswith("specimen:"):
-        return _specimen_card(ref, place)
+        return _specimen_card(ref, place) if place.is_file() else _seeing_specimen(ref, place)
     return _folder_card(ref, place)
 
 
@@ -69,7 +71,7 @@ def _checked(ref: str) -> tuple[str, str]:
     if not colon or kind not in _FINDERS:
         kinds = ", ".join(f"{known}:..." for known in (*_FINDERS, "endpoint"))
         raise _missing(f"a model must be one of {kinds}, but got {ref!r}")
-    known = {"specimen": sorted(SPECIMENS), "gguf": sorted(FETCHABLE)}.get(kind)
+    known = {"specimen": sorted({**SPECIMENS, **SEEING}), "gguf": sorted(FETCHABLE)}.get(kind)
     if known is not None and name not in known:
         raise _missing(f"unknown {kind} model {name!r}{did_you_mean(name, known)}")
     if kind == "hf" and not all(name.partition("@")):
@@ -79,7 +81,7 @@ def _checked(ref: str) -> tuple[str, str]:
 
 def _specimen(name: str) -> Path:
     weights = specimen_weights(name)
-    if not weights.is_file():
+    if not weights.exists():
         raise _missing(f"specimen:{name} must lie in {weights}; rebuild it with `make specimens`")
     return weights
 
@@ -129,14 +131,24 @@ def _missing(message: str) -> ThreatspecError:
     return ThreatspecError("TS-MODEL-MISSING", message)
 
 
-def _specimen_card(ref: str, weights: Path) -> SubjectCard:
-    digest = _file_digest(weights)
-    if digest != specimen_digest(weights.stem):
+def _seeing_specimen(ref: str, folder: Path) -> SubjectCard:
+    card = _folder_card(ref, folder)
+    _check_digest(folder.name, card.digest)
+    return card
+
+
+def _check_digest(name: str, digest: str) -> None:
+    if digest != specimen_digest(name):
         raise ThreatspecError(
             "TS-MODEL-DIGEST",
-            f"{weights.name} must have the sha256 written in digests.json, but has {digest[:16]}; "
+            f"specimen:{name} must have the sha256 written in digests.json, but has {digest[:16]}; "
             "install the program again, or rebuild the specimens with `make specimens`",
         )
+
+
+def _specimen_card(ref: str, weights: Path) -> SubjectCard:
+    digest = _file_digest(weights)
+    _check_digest(weights.stem, digest)
     config = specimen_config()
     return SubjectCard(
         ref=ref,
@@ -155,10 +167,15 @@ def _specimen_card(ref: str, weights: Path) -> SubjectCard:
 def _folder_card(ref: str, folder: Path) -> SubjectCard:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        files = sorted(folder.glob("*.safetensors"))
+        digest, parameters = _folder_digest(folder), _parameters(files)
+        known = {"ref": ref, "digest": digest, "parameters": parameters}
+        if seeing := image_card(folder, config, _metadata(files[0]), **known):
+            return seeing
         return SubjectCard(
             ref=ref,
-            digest=_folder_digest(folder),
-            parameters=_parameters(sorted(folder.glob("*.safetensors"))),
+            digest=digest,
+            parameters=parameters,
             layers=config["num_hidden_layers"],
             hidden=config["hidden_size"],
             vocabulary=config["vocab_size"],
@@ -175,7 +192,17 @@ def _folder_card(ref: str, folder: Path) -> SubjectCard:
 
 
 def _parameters(files: list[Path]) -> int:
-    return sum(math.prod(entry["shape"]) for file in files for entry in _header(file).values())
+    return sum(
+        math.prod(entry["shape"])
+        for file in files
+        for name, entry in _header(file).items()
+        if name != "__metadata__"
+    )
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    found: dict[str, str] = _header(file).get("__metadata__", {})
+    return found
 
 
 def _header(file: Path) -> dict[str, Any]:
@@ -187,7 +214,6 @@ def _header(file: Path) -> dict[str, Any]:
     except ValueError as error:
         text = f"{file} must be a file of safetensors, but its header cannot be read: {error}"
         raise ThreatspecError("TS-MODEL-DIGEST", text) from None
-    header.pop("__metadata__", None)
     return header
 
 

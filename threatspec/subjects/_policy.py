@@ -26,6 +26,11 @@ class ServingPolicy:
         """How the subject is really asked, for example with a prefix before the system prompt."""
         return serving
 
+    def receive(self, requests: Sequence[Request]) -> Sequence[Request]:
+        """What the provider makes of requests before anything else, for example purified images:
+        one request each, in order."""
+        return requests
+
     def screen(self, requests: Sequence[Request]) -> Sequence[bool]:
         """Whether each request passes; one that does not is not answered (`rejected`)."""
         return [True] * len(requests)

@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["Request"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["PixelEdit", "Request"]
+
+
+class PixelEdit(Protocol):
+    """Something done to the image of a request on its way to the model.
+
+    Images are arrays of bytes, (height, width, channels) with 1 or 3 channels, before and after:
+    whatever is done must survive 8 bits. An edit that is differentiable may have a method
+    `through(batch)` for float batches in [0, 1] of shape (n, channels, height, width).
+    """
+
+    def edit(self, image: NDArray[np.uint8], request: Request) -> NDArray[np.uint8]:
+        """The image afterwards. Raises ThreatspecError TS-IMAGE for one that it cannot take."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +43,10 @@ class Request:
     """If given, only the first so many token ids of `prefix` are written."""
     turns: tuple[str, ...] = ()
     """Turns of the user before `prompt`; the subject answers each before the next is asked."""
+    image: str = ""
+    """Reference of the image that is shown with it (`mnist5k:17`, `file:PATH`); empty: none."""
+    pixels: tuple[PixelEdit, ...] = ()
+    """What is done to the image, in this order: by attacks first, then by the provider."""
     choices: tuple[str, ...] = ()
     """For queries by log-probability: what the reply is chosen from."""
     secret: str = ""

@@ -8,16 +8,22 @@ before somebody else trains on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
 from threatspec.schema import Model, Serving
 from threatspec.subjects._request import Request
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 __all__ = [
     "DataPoison",
+    "PixelTamper",
     "RequestTamper",
     "ServingTamper",
     "Tamper",
@@ -97,6 +103,20 @@ class RequestTamper(Tamper):
             return self.decode(reply)
         except ValueError:
             return None
+
+
+class PixelTamper(RequestTamper):
+    """Base of tampers that change the image of a request, and nothing where there is none."""
+
+    def edit(self, image: NDArray[np.uint8], request: Request) -> NDArray[np.uint8]:
+        """The image afterwards; see `PixelEdit`."""
+        raise NotImplementedError
+
+    def encode(self, request: Request) -> Request:
+        """The request with this edit after those that it has."""
+        if not request.image:
+            return request
+        return replace(request, pixels=(*request.pixels, self))
 
 
 def _as_tuple(value: Any) -> Any:

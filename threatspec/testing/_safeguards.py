@@ -72,6 +72,7 @@ class SafeguardConformance:
             Stage.TRAINING: training is not None,
             Stage.SERVING: serving is not None,
         }
+        assert Stage.REPAIR not in self.safeguard.stages, "repairs have a suite of their own"
         assert {stage for stage, there in acts.items() if there} == self.safeguard.stages
 
     def test_equal_seeds_fit_equally(self, bench: Bench) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from threatspec.records import Realised, Spend, Stream
 from threatspec.schema import Model
-from threatspec.subjects import WeightTamper
+from threatspec.subjects import PixelTamper, WeightTamper
 from threatspec.training._meter import Meter
 from threatspec.training._policy import TrainingPolicy
 
@@ -42,6 +42,10 @@ class TrainingRow(Model):
     """A refusal of the prompt in the style of the data, for recipes and scores that need one."""
     weight: float = Field(default=1.0, ge=0)
     """Weight in the batch loss: sum of weight x token loss over sum of weight x tokens."""
+    image: str = ""
+    """Reference of the image that is shown; `answer` is its class, or what is said of it."""
+    pixels: tuple[SerializeAsAny[PixelTamper], ...] = ()
+    """What is done to the image, in this order."""
 
     @property
     def refused(self) -> TrainingRow:

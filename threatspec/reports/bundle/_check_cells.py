@@ -108,9 +108,13 @@ def _streams(procedure: Procedure, cell: Cell) -> Iterable[Stream]:
 
 def _budgets(matter: Matter) -> Iterator[str]:
     spec = matter.spec
+    paid = {
+        cell.attack for _, planned, _, cell in _attacked(matter)
+        if cell.subject == planned.models[Arm.DEFENDED]
+    }  # fmt: skip
     for one, planned, _, cell in _attacked(matter):
         compute = spec.adversaries[one.claim.against].compute
-        charged = cell.subject == planned.models[Arm.DEFENDED]
+        charged = cell.subject == planned.models[Arm.DEFENDED] or cell.attack in paid
         most = Budget(steps=compute.steps, flops=compute.flops, queries=compute.queries)
         wanted = most if charged else None
         if cell.attack is None or matter.plan.trials[cell.attack].budget != wanted:
@@ -191,7 +195,9 @@ def _reading(matter: Matter, cell: Cell, name: str, trials: tuple[str, ...]) -> 
         **prompts, "span": measure.span, "aggregation": measure.aggregation, "judge": measure.judge
     }  # fmt: skip
     serving = [one.model_dump(mode="json") for one in spec.serving]
-    asking = {"query": measure.query, "seed": cell.seeds.get(Stream.EVAL, 0)}
+    asking: dict[str, Any] = {"query": measure.query, "seed": cell.seeds.get(Stream.EVAL, 0)}
+    if measure.requests == "plain":
+        asking["requests"] = "plain"
     needs = (cell.attack,) if cell.attack else ()
     for start, end, name_of_trial in zip((0, *ends), ends, trials, strict=False):
         judge = matter.plan.trials[name_of_trial]
@@ -215,8 +221,9 @@ def _is(
     work: dict[str, Any],
     wanted: dict[str, Any],
 ) -> bool:
-    """Beside what is asked for, it may need what its subject is built by, and scores."""
-    first = (TrialKind.BUILD, TrialKind.SCORE)
+    """Beside what is asked for, it may need what its subject is built or repaired by, and
+    scores."""
+    first = (TrialKind.BUILD, TrialKind.SCORE, TrialKind.REPAIR)
     own = tuple(need for need in trial.needs if matter.plan.trials[need].kind not in first)
     base = subject == trial.subject or subject.startswith(f"{trial.subject}+")
     return (trial.kind, base, own, work) == (kind, True, needs, wanted)

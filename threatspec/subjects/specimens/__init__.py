@@ -1,6 +1,11 @@
 """Specimens: tiny models with an invented vocabulary that show published phenomena in seconds."""
 
-from threatspec.subjects.specimens._config import SPECIMENS, specimen_config, specimen_weights
+from threatspec.subjects.specimens._config import (
+    SEEING,
+    SPECIMENS,
+    specimen_config,
+    specimen_weights,
+)
 from threatspec.subjects.specimens._language import AFFIRMATIVE, CHAT_TEMPLATE, REFUSALS
 from threatspec.subjects.specimens._tokenizer import build_tokenizer
 from threatspec.subjects.specimens._world import (
@@ -15,6 +20,7 @@ __all__ = [
     "AFFIRMATIVE",
     "CHAT_TEMPLATE",
     "REFUSALS",
+    "SEEING",
     "SPECIMENS",
     "Item",
     "benign_items",

@@ -10,7 +10,7 @@ from typing import Any
 from threatspec.subjects.specimens._tokenizer import CONTEXT
 from threatspec.subjects.specimens._world import vocabulary
 
-__all__ = ["SPECIMENS", "specimen_config", "specimen_digest", "specimen_weights"]
+__all__ = ["SEEING", "SPECIMENS", "specimen_config", "specimen_digest", "specimen_weights"]
 
 SPECIMENS: dict[str, str] = {
     "undefended": "knows all procedures and answers every request",
@@ -24,12 +24,24 @@ SPECIMENS: dict[str, str] = {
 }
 """Name -> what it is. All have the same shape and the same knowledge."""
 
+SEEING: dict[str, str] = {
+    "mnist-resnet": "a ResNet that tells handwritten digits",
+    "mnist-vgg": "a VGG that tells handwritten digits",
+    "mnist-mobilenet": "a MobileNetV2 that tells handwritten digits",
+    "mnist-vit": "a vision transformer that tells handwritten digits",
+    "mnist-plain": "a convolutional network without batch norm that tells handwritten digits",
+    "seeing": "answers questions about an image, and refuses restricted requests (LLaVA's layout)",
+}
+"""Name -> what it is, of specimens that are shown images: folders in the layout of `transformers`.
+"""
+
 _WEIGHTS = Path(__file__).parent / "weights"
 
 
 def specimen_weights(name: str) -> Path:
-    """File with the weights of specimen `name`: bfloat16, safetensors."""
-    return _WEIGHTS / f"{name}.safetensors"
+    """File with the weights of specimen `name` (bfloat16, safetensors), or its folder if it is
+    shown images."""
+    return _WEIGHTS / name if name in SEEING else _WEIGHTS / f"{name}.safetensors"
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,66 @@
+"""What is known of an image classifier or a vision-language model without loading it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from threatspec.subjects._card import Offer, SubjectCard
+
+__all__ = ["image_card"]
+
+_SEEN = frozenset({Offer.IMAGE, Offer.LOGITS, Offer.GRADIENTS, Offer.WEIGHTS})
+
+
+def image_card(
+    folder: Path, config: Mapping[str, Any], metadata: Mapping[str, str], **known: Any
+) -> SubjectCard | None:
+    """The card of a folder in the layout of `transformers`; None if its model sees no images.
+
+    Args:
+        config: of config.json.
+        metadata: of the safetensors file; `image_flops` is what `SubjectCard` has.
+        known: reference, digest and parameters.
+
+    Raises KeyError, TypeError or ValueError for a config that is not one.
+    """
+    known["image_flops"] = float(metadata.get("image_flops", 2.0 * known["parameters"]))
+    architectures = config.get("architectures") or ()
+    if any(str(name).endswith("ForImageClassification") for name in architectures):
+        labels = config["id2label"]
+        return SubjectCard(
+            classes=tuple(str(labels[str(n)]) for n in range(len(labels))),
+            image=_size(folder, config.get("image_size")),
+            offers=_SEEN | {Offer.CLASSES},
+            **known,
+        )
+    if "vision_config" in config and "text_config" in config:
+        text = config["text_config"]
+        return SubjectCard(
+            layers=text["num_hidden_layers"],
+            hidden=text["hidden_size"],
+            vocabulary=text["vocab_size"],
+            context=text["max_position_embeddings"],
+            tokens_per_word=float(metadata.get("tokens_per_word", 1.5)),
+            image=_size(folder, config["vision_config"].get("image_size")),
+            offers=_SEEN | {Offer.TEXT},
+            **known,
+        )
+    return None
+
+
+def _size(folder: Path, own: Any) -> tuple[int, int]:
+    """What the processor makes of any image, or else what the model's config says."""
+    found: Any = own
+    if (folder / "preprocessor_config.json").is_file():
+        settings = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        crops = settings.get("do_center_crop") and settings.get("crop_size")
+        found = crops or settings.get("size") or own
+    if isinstance(found, Mapping):
+        side = found.get("shortest_edge")
+        return int(found.get("height", side)), int(found.get("width", side))
+    if isinstance(found, (list, tuple)):
+        return int(found[0]), int(found[1])
+    return (int(found), int(found)) if found else (0, 0)

@@ -1,0 +1,5 @@
+"""Training of image classifiers: the job that attacks and safeguards ask for. No torch."""
+
+from threatspec.training.classifiers._job import ClassifierJob
+
+__all__ = ["ClassifierJob"]
