@@ -158,6 +158,8 @@ class AttackContext:
     probabilities: Callable[[Sequence[Request], str | None], Any] = _no_probabilities
     """Of a classifier: class probabilities (requests x classes) of its weights as they are now, or
     with an artefact's in their place."""
+    warn: Callable[[str], None] = str
+    """Told what weakens the attack without failing it, with a code in front (`TS-POISON: ...`)."""
     secret: str = ""
     """Of the subject's safeguard, if it leaked (`AttackConfig.leaked`); empty: there is none."""
 

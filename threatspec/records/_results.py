@@ -271,6 +271,8 @@ class TrialResult(Model):
     """What an attack made (`threatspec.subjects.Tamper` as plain data)."""
     blocked: str = ""
     """Safeguard of the provider that did not let an attack train; the subject stays as it was."""
+    warnings: tuple[str, ...] = ()
+    """What weakens it without failing it, each with a code in front (`TS-IMAGE: ...`)."""
     replies: Replies = Replies()
     """Of a generating trial."""
     generations: tuple[Generation, ...] = ()

@@ -57,6 +57,7 @@ class Asks:
     policy: TrainingPolicy = field(default_factory=TrainingPolicy)
     other: Callable[[str], Any] | None = None
     received: Callable[[Sequence[Request]], list[Request]] = list
+    warnings: list[str] = field(default_factory=list)
     realised: list[Realised] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     placed: ExitStack = field(default_factory=ExitStack)
@@ -175,6 +176,7 @@ class Asks:
                 self._searched(request.surrogate), request, self.store, self.meter, received
             )
         self.optimised.append(found.optimised)
+        self.warnings += found.warnings
         return found
 
     def _searched(self, surrogate: str | None) -> Any:

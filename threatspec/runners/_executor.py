@@ -193,6 +193,7 @@ class Executor:
             subject, self.store.owned(trial.id), meter, self._watch, backend, policy,
             other=partial(self._other, trial), received=guards.received,
         )  # fmt: skip
+        context = replace(context, warn=asks.warnings.append)
         tampers: tuple[Tamper, ...] = ()
         blocked = ""
         with self._mounted(subject, _tampers(trial, inputs)):
@@ -209,6 +210,7 @@ class Executor:
             optimised=tuple(asks.optimised),
             tamper={"attack": attack.kind, **tampers_to_data(tampers)},
             blocked=blocked,
+            warnings=tuple(asks.warnings),
             **self._told,
         )
 
@@ -296,6 +298,7 @@ class Executor:
             realised=tuple(asks.realised),
             edits=tuple(asks.edits),
             tamper={**tampers_to_data((*tampers, *fitted)), "safeguards": made},
+            warnings=tuple(asks.warnings),
         )
 
     def _repair(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:
@@ -313,6 +316,7 @@ class Executor:
             spend=asks.meter.spend,
             realised=tuple(asks.realised),
             tamper={**tampers_to_data(fitted), "safeguards": made},
+            warnings=tuple(asks.warnings),
         )
 
     def _score(self, trial: Trial, inputs: Mapping[str, TrialResult]) -> TrialResult:

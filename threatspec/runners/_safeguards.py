@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def fit(
             asks.meter = Meter(_budget(one))
             read = partial(probabilities, asks.subject, asks.store)
             context = context_of(asks.subject, one, folder, read)
+            context = replace(context, warn=asks.warnings.append)
             work = safeguard.repair if repairs else safeguard.fit
             fitted = asks.drive(work(context, config))
             spent.charge(asks.meter.spend)

@@ -97,6 +97,8 @@ class SafeguardContext:
     probabilities: Callable[[Sequence[Request], str | None], Any] = _no_probabilities
     """Of a classifier: class probabilities (requests x classes) of its weights as they are now, or
     with an artefact's in their place."""
+    warn: Callable[[str], None] = str
+    """Told what weakens the safeguard without failing it, with a code in front."""
     folder: Path = Path()
     """Where files that knobs name are looked for."""
 

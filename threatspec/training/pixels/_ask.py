@@ -64,3 +64,6 @@ class Perturbed:
     artefact: str
     """Tensors: `image` (uint8, height x width x channels), or `delta` (int16, the same shape)."""
     optimised: Optimised
+    warnings: tuple[str, ...] = ()
+    """What weakens it, each with a code in front: for example a processor that crops a part away.
+    """
