@@ -15,6 +15,7 @@ from threatspec.campaign._overlap import overlap, overlaps
 from threatspec.campaign._resolution import resolve
 from threatspec.measures import Item, benchmark
 from threatspec.measures._near import NEAR, NearIndex, normal_form, parts_of
+from threatspec.measures.benchmarks import audited
 from threatspec.records import Overlap
 
 SPLITS = ("safeguard_train", "attack_train", "attack_dev", "test")
@@ -147,6 +148,56 @@ def test_ten_thousand_prompts_are_compared_by_what_is_rare() -> None:
     left = [TEMPLATES[0].format(*rng.sample(words, 2)) for _ in range(10_000)]
     found = overlap("l", items(*left), "r", items(*(f"{text} now" for text in left[:100])))
     assert found.near >= 100
+
+
+# of images
+
+
+def pictures(*shown: str, prompt: str = "which class is shown ?") -> list[Item]:
+    return [
+        Item(id=image, prompt=prompt, image=image, split="test", cluster=image) for image in shown
+    ]
+
+
+@pytest.mark.parametrize("prompt", ["which class is shown ?", LONG])
+def test_one_question_about_other_images_is_another_item(prompt: str) -> None:
+    left = pictures("mnist5k:0", "mnist5k:1", "mnist5k:2", prompt=prompt)
+    right = pictures("mnist5k:3", "mnist5k:2", prompt=prompt)
+    found = overlap("l", left, "r", right)
+    assert (found.prompts, found.equal, found.near) == (3, 1, 1)
+
+
+def test_of_one_image_the_words_decide() -> None:
+    left = pictures("mnist5k:0", prompt=LONG)
+    found = [
+        overlap("l", left, "r", pictures("mnist5k:0", prompt=prompt))
+        for prompt in (LONG.upper(), f"{LONG} now", "which colour is it ?")
+    ]
+    assert [(one.equal, one.near) for one in found] == [(1, 1), (0, 1), (0, 0)]
+    assert overlap("l", left, "r", items(LONG)).near == 0
+
+
+def test_an_image_is_known_by_its_content_not_by_its_name(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from threatspec.subjects.images import read_image
+
+    pixels = read_image("mnist5k:7")[:, :, 0].copy()
+    Image.fromarray(pixels).save(tmp_path / "copy.png")
+    pixels[0, 0] += 1
+    Image.fromarray(pixels).save(tmp_path / "other.png")
+    left = pictures("file:copy.png", "file:other.png", "file:missing.png")
+    found = overlap("l", left, "r", pictures("mnist5k:7", "file:missing.png"), tmp_path)
+    assert (found.equal, found.near) == (2, 2)  # what cannot be read is known by its name
+
+
+def test_splits_of_image_benchmarks_are_apart_and_one_without_a_class_is_a_part() -> None:
+    whole, part = benchmark("mnist5k", Path()), benchmark("mnist5k/not-0", Path())
+    test, clean = part.items("test"), whole.items("safeguard_train")
+    assert overlap("l", test, "r", clean).near == 0
+    found = overlap("l", test, "r", whole.items("test"))
+    assert (found.equal, found.near) == (len(test), len(test))
+    assert audited(whole).repetition.equal == audited(whole).repetition.near == 0
 
 
 # of a spec

@@ -44,7 +44,8 @@ def _overlaps(found: Resolution) -> Iterator[Overlap]:
     pairs += [(left, right) for left in trained for right in safeguards]
     for left, right in pairs:
         if left.items and right.items:
-            yield overlap(left.name, left.items, right.name, right.items)
+            folder = found.loaded.folder
+            yield overlap(left.name, left.items, right.name, right.items, folder)
 
 
 def _measured(found: Resolution) -> list[tuple[str, str]]:

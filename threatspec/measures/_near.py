@@ -3,22 +3,39 @@
 Prompts are equal if they are once spelling is normalised. They are nearly equal if most of what is
 rare in them is shared: the parts of two prompts are compared (Jaccard), each part weighted by how
 few prompts have it, so that a common template alone makes no two items alike.
+
+What is asked about different images is different, whatever the words are. Images are the same if
+they are of the same bytes once they are read, by whatever reference; a copy that was scaled, or
+compressed with losses, is another image.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
 
+from threatspec.errors import ThreatspecError
 from threatspec.measures.base import Item
 from threatspec.records import Overlap
+from threatspec.subjects.images import read_image
 
-__all__ = ["NEAR", "NearIndex", "near_texts", "normal_form", "overlap", "parts_of"]
+__all__ = [
+    "NEAR",
+    "NearIndex",
+    "by_image",
+    "near_texts",
+    "normal_form",
+    "overlap",
+    "parts_of",
+    "shown",
+]
 
 NEAR = 0.8
 """Weighted share of common parts from which two prompts are nearly equal."""
@@ -27,23 +44,68 @@ SHORT = 25
 _WORD = re.compile(r"\w+")
 
 Parts = frozenset[str]
+Shown = tuple[str, str]
+"""Content of the image (empty: none) and the words."""
 
 
-def overlap(left: str, own: Sequence[Item], right: str, other: Sequence[Item]) -> Overlap:
-    """How many prompts of `own`, called `left`, stand in `other`, called `right`."""
-    mine = [normal_form(item.prompt) for item in own]
-    theirs = list(dict.fromkeys(normal_form(item.prompt) for item in other))
+def overlap(
+    left: str,
+    own: Sequence[Item],
+    right: str,
+    other: Sequence[Item],
+    folder: Path = Path(),
+) -> Overlap:
+    """How many prompts of `own`, called `left`, stand in `other`, called `right`.
+
+    Image files are looked for in `folder`.
+    """
+    mine = [shown(item, folder) for item in own]
+    theirs = list(dict.fromkeys(shown(item, folder) for item in other))
     equal = set(theirs)
-    near = near_texts([text for text in dict.fromkeys(mine) if text not in equal], theirs)
-    found = [item for item, text in zip(own, mine, strict=True) if text in equal or text in near]
+    near = _near_shown([one for one in dict.fromkeys(mine) if one not in equal], theirs)
+    found = [item for item, one in zip(own, mine, strict=True) if one in equal or one in near]
     return Overlap(
         left=left,
         right=right,
         prompts=len(own),
-        equal=sum(text in equal for text in mine),
+        equal=sum(one in equal for one in mine),
         near=len(found),
         categories=dict(sorted(Counter(i.category for i in found if i.category).items())),
     )
+
+
+def shown(item: Item, folder: Path = Path()) -> Shown:
+    """What decides whether an item is the same as another: its image, and its words evened out."""
+    return _content(item.image, folder) if item.image else "", normal_form(item.prompt)
+
+
+def by_image(found: Iterable[Shown]) -> dict[str, list[str]]:
+    """Words of what is shown, apart for each image; without one, under the empty name."""
+    groups: dict[str, list[str]] = {}
+    for image, text in found:
+        groups.setdefault(image, []).append(text)
+    return groups
+
+
+def _near_shown(own: Sequence[Shown], others: Sequence[Shown]) -> set[Shown]:
+    """Which of `own` are nearly one of `others`: about the same image, or both about none."""
+    theirs = by_image(others)
+    return {
+        (image, text)
+        for image, texts in by_image(own).items()
+        if image in theirs
+        for text in near_texts(texts, theirs[image])
+    }
+
+
+@lru_cache(maxsize=1 << 16)
+def _content(ref: str, folder: Path) -> str:
+    """Of an image that cannot be read the reference alone is known."""
+    try:
+        image = read_image(ref, folder)
+    except ThreatspecError:
+        return ref
+    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
 
 
 @lru_cache(maxsize=1 << 16)

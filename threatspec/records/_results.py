@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from threatspec.records._pictures import Picture
 from threatspec.schema import Model
 
 __all__ = [
@@ -276,6 +277,8 @@ class TrialResult(Model):
     replies: Replies = Replies()
     """Of a generating trial."""
     generations: tuple[Generation, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    """Of a generating trial that shows images: a few of them, to be looked at."""
     rows: tuple[Row, ...] = ()
     code: str = ""
     """Error code, if the trial failed."""
@@ -287,4 +290,6 @@ class TrialResult(Model):
         made = self.tamper or {}
         entries = (*made.get("tampers", ()), *made.get("safeguards", ()))
         found = (entry["artefact"] for entry in entries if entry.get("artefact"))
-        return (*found, *((self.scores,) if self.scores else ()))
+        provided = (entry.get("provided") or {} for entry in made.get("safeguards", ()))
+        several = (name for one in provided for name in one.get("artefacts", ()))
+        return (*found, *several, *((self.scores,) if self.scores else ()))

@@ -110,7 +110,8 @@ class Fitted:
     tampers: tuple[WeightTamper, ...] = ()
     """The safeguarded weights, in the order in which they are mounted."""
     provided: Mapping[str, Any] = field(default_factory=dict)
-    """Plain data that its policies are made of; an artefact among them is called `artefact`."""
+    """Plain data that its policies are made of; an artefact among them is called `artefact`, or all
+    of them together `artefacts`, so that they are kept and shipped."""
 
 
 class Safeguard(ABC):

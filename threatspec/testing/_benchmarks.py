@@ -78,7 +78,7 @@ class BenchmarkConformance:
     def test_no_prompt_and_no_cluster_stands_in_two_splits(self) -> None:
         splits: dict[tuple[str, str], set[str]] = {}
         for item in self.benchmark.items():
-            prompt = " ".join(item.prompt.casefold().split())
+            prompt = " ".join((*item.prompt.casefold().split(), item.image))
             for key in (("prompt", prompt), ("cluster", item.cluster)):
                 splits.setdefault(key, set()).add(item.split)
         assert {key: found for key, found in splits.items() if len(found) > 1} == {}

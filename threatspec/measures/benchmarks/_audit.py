@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 from pydantic import Field
 
-from threatspec.measures._near import NearIndex, normal_form, overlap, parts_of
+from threatspec.measures._near import NearIndex, by_image, overlap, parts_of, shown
 from threatspec.measures.base import Benchmark, Item
 from threatspec.records import Overlap
 from threatspec.schema import Model
@@ -103,7 +104,10 @@ class Audit(Model):
 
 
 def audited(
-    found: Benchmark, others: Sequence[tuple[str, Benchmark]] = (), categories: Iterable[str] = ()
+    found: Benchmark,
+    others: Sequence[tuple[str, Benchmark]] = (),
+    categories: Iterable[str] = (),
+    folder: Path = Path(),
 ) -> Audit:
     """Read a benchmark.
 
@@ -111,6 +115,7 @@ def audited(
         found: what is audited, all splits.
         others: sets that it may share prompts with, by name.
         categories: those that its description has.
+        folder: where image files are looked for.
     """
     items = found.items()
     known = {item.category for item in items}
@@ -125,8 +130,10 @@ def audited(
         absent=tuple(name for name in categories if name not in known),
         missing={name: sum(not has(item) for item in items) for name, has in _FIELDS.items()},
         lengths=tuple(_lengths(items)),
-        repetition=_repetition(items),
-        overlaps=tuple(overlap(found.name, items, name, one.items()) for name, one in others),
+        repetition=_repetition(items, folder),
+        overlaps=tuple(
+            overlap(found.name, items, name, one.items(), folder) for name, one in others
+        ),
     )
 
 
@@ -155,21 +162,24 @@ def _lengths(items: Sequence[Item]) -> Iterator[Lengths]:
             yield Lengths(field=field, texts=len(words), **values)
 
 
-def _repetition(items: Sequence[Item]) -> Repetition:
-    first: dict[str, Item] = {}
+def _repetition(items: Sequence[Item], folder: Path) -> Repetition:
+    first: dict[tuple[str, str], Item] = {}
     pairs: list[tuple[Item, Item, bool]] = []
     for item in items:
-        earlier = first.setdefault(normal_form(item.prompt), item)
+        earlier = first.setdefault(shown(item, folder), item)
         if earlier is not item:
             pairs.append((earlier, item, True))
     equal = len(pairs)
-    near = list(_near_pairs(list(first)))
-    distinct = list(first.values())
-    pairs += [(distinct[one], distinct[other], False) for one, other in near]
+    near = [
+        (first[image, texts[one]], first[image, texts[other]])
+        for image, texts in by_image(first).items()
+        for one, other in _near_pairs(texts)
+    ]
+    pairs += [(one, other, False) for one, other in near]
     groups = _groups([(a.id, b.id) for a, b, _ in pairs])
     return Repetition(
         equal=equal,
-        near=len({other for _, other in near}),
+        near=len({other.id for _, other in near}),
         groups=len(groups),
         largest=max(map(len, groups), default=0),
         across_splits=sum(a.split != b.split for a, b, _ in pairs),
