@@ -16,7 +16,7 @@ from threatspec.records import ArtefactStore, Execution, Stream, Trial, TrialKin
 from threatspec.runners._executor import Executor
 from threatspec.schema import Serving
 from threatspec.subjects import Request, _prefill
-from threatspec.subjects._load import _require_whole
+from threatspec.subjects._load import require_whole
 from threatspec.subjects._mount import mount, swapped
 from threatspec.subjects._resident import ResidentSubject, input_device
 from threatspec.training import Adapter, Hyperparameters, Meter, TrainingJob, TrainingPolicy
@@ -117,9 +117,9 @@ def test_in_a_trial_that_is_its_error(tmp_path: Path) -> None:
 
 def test_a_model_that_does_not_fit_is_refused(tiny: str) -> None:
     model = ResidentSubject.load(tiny).model
-    _require_whole(model, tiny)
+    require_whole(model, tiny)
     with pytest.raises(ThreatspecError, match="must fit into the memory") as error:
-        _require_whole(model.to("meta"), tiny)
+        require_whole(model.to("meta"), tiny)
     assert error.value.code == "TS-RUNNER-RESOURCES"
 
 

@@ -11,7 +11,7 @@ from threatspec.subjects._locate import locate
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["load_model", "specimen_model"]
+__all__ = ["chosen_device", "load_model", "require_whole", "specimen_model"]
 
 
 def load_model(
@@ -21,19 +21,22 @@ def load_model(
 
     Raises ThreatspecError TS-MODEL-MISSING, TS-RUNNER-RESOURCES for a device that is not there.
     """
-    place, chosen = locate(ref, folder), _device(device)
+    place, chosen = locate(ref, folder), chosen_device(device)
     if ref.startswith("specimen:"):
         model, tokenizer = _specimen(place)
         return model.to(chosen), tokenizer
     model, tokenizer = _folder(place, device_map)
     if device_map:
-        _require_whole(model, ref)
+        require_whole(model, ref)
         return model, tokenizer
     return model.to(chosen), tokenizer
 
 
-def _require_whole(model: PreTrainedModel, ref: str) -> None:
-    """What did not fit is left out by a device map, and could be neither read nor trained."""
+def require_whole(model: PreTrainedModel, ref: str) -> None:
+    """What did not fit is left out by a device map, and could be neither read nor trained.
+
+    Raises ThreatspecError TS-RUNNER-RESOURCES.
+    """
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ThreatspecError(
             "TS-RUNNER-RESOURCES",
@@ -42,7 +45,11 @@ def _require_whole(model: PreTrainedModel, ref: str) -> None:
         )
 
 
-def _device(wanted: str) -> str:
+def chosen_device(wanted: str) -> str:
+    """Name of the device `wanted`; `auto` is a GPU if there is one.
+
+    Raises ThreatspecError TS-RUNNER-RESOURCES for one that is not there.
+    """
     import torch
 
     if wanted == "auto":
