@@ -47,21 +47,22 @@ def _mounted(
 
 @contextmanager
 def swapped(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Point parameters at other tensors; on exit they point at their own again, untouched."""
-    parameters = dict(model.named_parameters())
-    unknown = sorted(set(tensors) - set(parameters))
+    """Point parameters and buffers at other tensors; on exit they point at their own again,
+    untouched: what is written to a buffer meanwhile (statistics of batch norm) is written there."""
+    there = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    unknown = sorted(set(tensors) - set(there))
     if unknown:
         raise ValueError(
             f"tampered tensors must be parameters of the model, but {unknown[0]} is none"
         )
-    own = {name: parameters[name].data for name in tensors}
+    own = {name: there[name].data for name in tensors}
     try:
         for name, tensor in tensors.items():
-            parameters[name].data = tensor.to(own[name])
+            there[name].data = tensor.to(own[name])
         yield
     finally:
         for name, tensor in own.items():
-            parameters[name].data = tensor
+            there[name].data = tensor
 
 
 @contextmanager
