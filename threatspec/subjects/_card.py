@@ -49,6 +49,8 @@ class SubjectCard(Model):
     """Of a classifier: names of its classes, in the order of its logits."""
     image: tuple[int, int] = (0, 0)
     """Height and width of the images that it sees, in pixels; (0, 0): it sees none."""
+    batch_norms: int = 0
+    """Layers that normalise batches; 0 where there are none, or where the files do not say."""
     image_flops: float = 0.0
     """Floating-point operations of one image through a classifier, or through the image encoder."""
     offers: frozenset[Offer]

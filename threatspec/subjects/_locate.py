@@ -170,7 +170,8 @@ def _folder_card(ref: str, folder: Path) -> SubjectCard:
         files = sorted(folder.glob("*.safetensors"))
         digest, parameters = _folder_digest(folder), _parameters(files)
         known = {"ref": ref, "digest": digest, "parameters": parameters}
-        if seeing := image_card(folder, config, _metadata(files[0]), **known):
+        norms = _batch_norms(files)
+        if seeing := image_card(folder, config, _metadata(files[0]), batch_norms=norms, **known):
             return seeing
         return SubjectCard(
             ref=ref,
@@ -198,6 +199,11 @@ def _parameters(files: list[Path]) -> int:
         for name, entry in _header(file).items()
         if name != "__metadata__"
     )
+
+
+def _batch_norms(files: list[Path]) -> int:
+    """Layers that keep statistics of batches."""
+    return sum(name.endswith("running_mean") for file in files for name in _header(file))
 
 
 def _metadata(file: Path) -> dict[str, str]:
