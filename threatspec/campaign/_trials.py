@@ -173,7 +173,7 @@ class TrialBook:
         serving = [one.model_dump(mode="json") for one in self.found.spec.serving]
         work = {"benchmark": used.benchmark, "split": split or used.split, "serving": serving,
                 "query": used.query, "seed": seed}  # fmt: skip
-        if used.requests == "plain":
+        if attack and used.requests == "plain":  # untouched, there is no difference
             work["requests"] = "plain"
         made = ((attack.id,) if attack else ()) + self._repaired(subject, attack)
         return self.enter(

@@ -48,6 +48,7 @@ from threatspec.subjects import (
     Request,
     RequestTamper,
     Tamper,
+    WeightTamper,
     tampers_from_data,
     tampers_to_data,
 )
@@ -371,8 +372,9 @@ class Executor:
             query = work.get("query", "generate")
             items = self._asked(trial)
             prompts = [_request(item, query) for item in items]
-            plain_ones = work.get("requests") == "plain"
-            requests = prompts if plain_ones else encoded(tampers, prompts)
+            if work.get("requests") == "plain":
+                tampers = tuple(t for t in tampers if isinstance(t, WeightTamper))
+            requests = encoded(tampers, prompts)
         guards = self._guards(trial, subject, inputs)
         if is_judge(trial.subject):
             subject = subject.about(items)

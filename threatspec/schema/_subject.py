@@ -146,8 +146,8 @@ class Measure(Described):
     cluster: Literal["any", "all"] = "any"
     """When a cluster of prompts counts as `yes`: if any of its prompts is, or only if all are."""
     requests: Literal["attacked", "plain"] = "attacked"
-    """What the attacked subject is asked: the prompts and images as the attack leaves them, or
-    `plain` ones, for example to read how well a backdoored classifier does without the trigger."""
+    """What the attacked subject is asked, and how: as the attack leaves prompts, images and
+    serving, or `plain`, with only its weights changed: a backdoored subject without the trigger."""
     query: Literal["generate", "logprob"] = "generate"
     """How the subject is asked: for a reply in its own words, or for the most probable of the
     item's choices."""

@@ -19,6 +19,7 @@ from threatspec.reports.bundle._lines import (
     AttemptLine,
     EnvironmentFile,
     EventLine,
+    PictureLine,
     ReplyHashes,
     TextLine,
 )
@@ -89,6 +90,14 @@ class Bundle:
             name = "generations.jsonl"
             for line in self.archive.lines(name):
                 yield from parse_lines(TextLine, (line,), name)
+
+    def pictures(self) -> Iterator[PictureLine]:
+        """A few images that were shown, as far as they are there. Raises ThreatspecError TS-BUNDLE.
+        """
+        name = "pictures.jsonl"
+        if name in self.archive.names:
+            for line in self.archive.lines(name):
+                yield from parse_lines(PictureLine, (line,), name)
 
     @cached_property
     def items(self) -> Mapping[str, tuple[str, ...]]:

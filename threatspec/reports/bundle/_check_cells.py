@@ -196,7 +196,7 @@ def _reading(matter: Matter, cell: Cell, name: str, trials: tuple[str, ...]) -> 
     }  # fmt: skip
     serving = [one.model_dump(mode="json") for one in spec.serving]
     asking: dict[str, Any] = {"query": measure.query, "seed": cell.seeds.get(Stream.EVAL, 0)}
-    if measure.requests == "plain":
+    if cell.attack and measure.requests == "plain":
         asking["requests"] = "plain"
     needs = (cell.attack,) if cell.attack else ()
     for start, end, name_of_trial in zip((0, *ends), ends, trials, strict=False):

@@ -45,6 +45,7 @@ FILES: Mapping[str, str] = {
     "generations.jsonl": "threatspec/generations/v1",
     "labels.jsonl": "threatspec/labels/v1",
     "marks.jsonl": "threatspec/marks/v1",
+    "pictures.jsonl": "threatspec/pictures/v1",
     "plan.json": "threatspec/plan/v2",
     "registration.json": "threatspec/registration/v1",
     "replies.jsonl": "threatspec/replies/v1",
@@ -52,7 +53,7 @@ FILES: Mapping[str, str] = {
     "verdict.json": "threatspec/verdict/v2",
 }
 """Every member but the manifest and receipts, with the format of its content."""
-OPTIONAL = frozenset({"generations.jsonl", "labels.jsonl"})
+OPTIONAL = frozenset({"generations.jsonl", "labels.jsonl", "pictures.jsonl"})
 MEMBER = r"(receipts/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """What a member may be called: a plain name, and one folder for receipts."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
-from threatspec.records import Environment, Outcome, Registration
+from threatspec.records import Environment, Outcome, Picture, Registration
 from threatspec.schema import Model
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "EventLine",
     "LabelsHead",
     "MarksLine",
+    "PictureLine",
     "RegistrationFile",
     "RepliesLine",
     "ReplyHashes",
@@ -67,6 +68,12 @@ class TextLine(Model):
     """Which of several replies to one prompt it is."""
     lacking: bool = False
     """Whether there was no reply to judge."""
+
+
+class PictureLine(Picture):
+    """One image that a generating trial has shown."""
+
+    trial: str
 
 
 class AttemptLine(Model):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from threatspec.claims import CampaignVerdict
-from threatspec.records import Label, Plan, TrialResult, items_by_trial
+from threatspec.records import Label, Plan, TrialKind, TrialResult, items_by_trial
 from threatspec.reports.bundle._archive import Archive
 from threatspec.reports.bundle._bundle import Bundle
 from threatspec.reports.bundle._format import (
@@ -29,6 +29,7 @@ from threatspec.reports.bundle._lines import (
     EventLine,
     LabelsHead,
     MarksLine,
+    PictureLine,
     RegistrationFile,
     RepliesLine,
     ReplyHashes,
@@ -67,6 +68,7 @@ def _read(archive: Archive) -> Bundle:
     seed, labels = _labels(archive, plan)
     if "generations.jsonl" in archive.names:
         deque(archive.chunks("generations.jsonl"), maxlen=0)  # only its digest, for now
+    _look_at_pictures(archive, plan)
     return Bundle(
         path=archive.path,
         archive=archive,
@@ -142,7 +144,7 @@ def _results(archive: Archive, plan: Plan) -> dict[str, TrialResult]:
     name = "results.jsonl"
     found: dict[str, TrialResult] = {}
     for result in _lines(archive, TrialResult, name):
-        if result.rows or result.generations or result.tamper:
+        if result.rows or result.generations or result.pictures or result.tamper:
             raise refused(f"{name} must hold heads of results", f"{result.trial} has more")
         _enter(found, plan, result.trial, result, name)
     return found
@@ -154,6 +156,15 @@ def _marks(archive: Archive, plan: Plan) -> dict[str, bytes]:
     for line in _lines(archive, MarksLine, name):
         _enter(found, plan, line.trial, line.marks.encode(), name)
     return found
+
+
+def _look_at_pictures(archive: Archive, plan: Plan) -> None:
+    """Whether they are of their form; they are kept nowhere, since nothing follows from them."""
+    name = "pictures.jsonl"
+    for line in _lines(archive, PictureLine, name) if name in archive.names else ():
+        asked = plan.trials.get(line.trial)
+        if asked is None or asked.kind is not TrialKind.GENERATE:
+            raise refused(f"{name} must be about trials that ask", "a picture is of none")
 
 
 def _replies(archive: Archive, plan: Plan) -> dict[str, ReplyHashes]:

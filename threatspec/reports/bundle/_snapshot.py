@@ -24,6 +24,7 @@ from threatspec.reports.bundle._lines import (
     AttemptLine,
     EnvironmentFile,
     EventLine,
+    PictureLine,
     RepliesLine,
     TextLine,
     by_item,
@@ -82,11 +83,26 @@ class Snapshot:
                 said = one.model_dump(include=_SAID)
                 yield TextLine(trial=trial, **said, lacking=one.outcome is not None)
 
-    def _generations(self) -> Iterator[tuple[str, tuple[Generation, ...]]]:
+    def pictures(self, own: bool) -> Iterator[PictureLine]:
+        """Images that were shown.
+
+        Args:
+            own: whether those of the user's own files too, and not those alone that anybody has.
+        """
+        for trial in self._asked():
+            for one in self.ledger.pictures(trial):
+                if own or not one.own:
+                    yield PictureLine(trial=trial, **one.model_dump())
+
+    def _asked(self) -> Iterator[str]:
         for trial, result in self.results.items():
             asked = self.plan.trials[trial].kind is TrialKind.GENERATE
             if asked and result.status is TrialStatus.DONE:
-                yield trial, self.ledger.generations(trial)
+                yield trial
+
+    def _generations(self) -> Iterator[tuple[str, tuple[Generation, ...]]]:
+        for trial in self._asked():
+            yield trial, self.ledger.generations(trial)
 
 
 def take(ledger: Ledger, created: datetime.datetime) -> Snapshot:
@@ -120,7 +136,11 @@ def _results(ledger: Ledger, scrubber: Scrubber) -> dict[str, TrialResult]:
     found = ledger.results()
     return {
         trial: found[trial].model_copy(
-            update={"tamper": None, "message": scrubber.text(found[trial].message)}
+            update={
+                "tamper": None,
+                "message": scrubber.text(found[trial].message),
+                "warnings": tuple(map(scrubber.text, found[trial].warnings)),
+            }
         )
         for trial in ledger.plan.trials
         if trial in found

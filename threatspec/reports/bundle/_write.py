@@ -80,7 +80,8 @@ def write_bundle(
     Args:
         folder: a results folder; its campaign need not be finished.
         target: the file; what is there is replaced.
-        with_generations: replies in words too, not only as hashes.
+        with_generations: replies in words too, not only as hashes, and kept images of the user's
+            own files, not only of data that anybody has.
         receipts: files that show when the plan was there; they are taken as they are.
         created: time of writing; absent = now. Otherwise equal records give equal bytes.
 
@@ -124,6 +125,8 @@ def _members(
         head = LabelsHead(plan=found.plan.id, seed=found.seed)
         yield "labels.jsonl", map(_line, (head, *found.labels))
     yield "marks.jsonl", map(_line, marks)
+    if any(True for _ in found.pictures(with_generations)):
+        yield "pictures.jsonl", map(_line, found.pictures(with_generations))
     yield "plan.json", ((found.ledger.folder / "plan.json").read_bytes(),)
     yield "registration.json", (_document(registration),)
     yield "replies.jsonl", map(_line, found.replies())
@@ -133,7 +136,7 @@ def _members(
         yield f"{RECEIPTS}{name}", (data,)
 
 
-_HEAD = frozenset({"rows", "generations", "tamper"})
+_HEAD = frozenset({"rows", "generations", "pictures", "tamper"})
 """What of a result stands elsewhere, or nowhere."""
 
 
@@ -221,7 +224,7 @@ def _notes(found: Snapshot, with_generations: bool) -> Iterator[str]:
         names = ", ".join(local)
         yield f"The plan names folders, which cannot be taken out without changing its id: {names}."
     if with_generations:
-        yield "It holds every reply in words: look whether these may be handed on."
+        yield "It holds every reply in words and the images that were kept: look whether these may be handed on."
 
 
 def _receipt(path: Path) -> tuple[str, bytes]:
