@@ -23,6 +23,7 @@ from threatspec.training import (
 )
 from threatspec.training._replay import schedule_departure
 from threatspec.training.classifiers import ClassifierJob
+from threatspec.training.denoisers import Denoised, DenoiserJob
 from threatspec.training.pixels import PerturbationRequest, Perturbed
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class Asks:
                 return self._score(ask)
             case ClassifierJob():
                 return self._classifier(ask)
+            case DenoiserJob():
+                return self._denoiser(ask)
             case PerturbationRequest():
                 return self._perturb(ask)
         raise TypeError(f"an attack must ask for something known, but asked for {type(ask)}")
@@ -166,6 +169,12 @@ class Asks:
             trajectory = train_classifier(self.subject, job, self.store, self.meter)
         self.realised.append(trajectory.realised)
         return trajectory
+
+    def _denoiser(self, job: DenoiserJob) -> Denoised:
+        from threatspec.training.denoisers._train import train_denoiser
+
+        with self.watch.phase("train"):
+            return train_denoiser(job, self.subject.folder, self.store, self.meter)
 
     def _perturb(self, request: PerturbationRequest) -> Perturbed:
         from threatspec.training.pixels._search import find_pixels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ class Guards:
             if stage in safeguard.stages:
                 config = safeguard.Config.model_validate(one["config"], strict=False)
                 context = context_of(self.subject, one, self.folder, self.probabilities)
+                context = replace(context, load=self.store.load)
                 yield safeguard, context, config, one["provided"]
 
     def ask(

@@ -27,6 +27,7 @@ from threatspec.training import (
     TrainingRow,
 )
 from threatspec.training.classifiers import ClassifierJob
+from threatspec.training.denoisers import DenoiserJob
 
 __all__ = [
     "SAFEGUARDS",
@@ -39,7 +40,7 @@ __all__ = [
     "row_length",
 ]
 
-Ask = TrainingJob | MaskRequest | EditRequest | ScoreOn | ClassifierJob
+Ask = TrainingJob | MaskRequest | EditRequest | ScoreOn | ClassifierJob | DenoiserJob
 """What a safeguard may ask its runner for."""
 Answer = Any
 """What the runner answers: Trajectory, Mask, Edited or a name of scores, in the order of `Ask`."""
@@ -79,6 +80,10 @@ def _no_view(system: str | None, prompt: str) -> list[int]:
     raise ThreatspecError("TS-SAFEGUARD", "the subject must have a template, but has none here")
 
 
+def _no_artefact(name: str) -> Mapping[str, Any]:
+    raise ThreatspecError("TS-SAFEGUARD", f"artefact {name} must be there, but no store is")
+
+
 @dataclass(frozen=True, slots=True)
 class SafeguardContext:
     """What a safeguard works with."""
@@ -97,6 +102,8 @@ class SafeguardContext:
     probabilities: Callable[[Sequence[Request], str | None], Any] = _no_probabilities
     """Of a classifier: class probabilities (requests x classes) of its weights as they are now, or
     with an artefact's in their place."""
+    load: Callable[[str], Mapping[str, Any]] = _no_artefact
+    """Tensors of an artefact that it provided, by its name."""
     warn: Callable[[str], None] = str
     """Told what weakens the safeguard without failing it, with a code in front."""
     folder: Path = Path()
@@ -196,6 +203,7 @@ SAFEGUARDS: Registry[Safeguard] = Registry(
     (
         "threatspec.safeguards.backdoor_align",
         "threatspec.safeguards.constrained_sft",
+        "threatspec.safeguards.image_purifier",
         "threatspec.safeguards.latent_adversarial_training",
         "threatspec.safeguards.lotto",
         "threatspec.safeguards.moderation_gate",
