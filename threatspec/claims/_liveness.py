@@ -64,12 +64,12 @@ def _fault(procedure: Procedure, cell: CellEvidence) -> str:
 
 
 def _in_vain(found: Optimised) -> str:
-    """Why an optimisation of words is no attack."""
+    """Why an optimisation of words or pixels is no attack."""
     if found.steps <= 0 or not found.loss:
-        return f"the {found.method} search for words took no step"
+        return f"the {found.method} search for {found.of} took no step"
     first, last = found.loss[0], found.loss[-1]
     if not last < first:
-        return f"the loss of the words did not fall ({first:.3g} before, {last:.3g} after)"
+        return f"the loss of the {found.of} did not fall ({first:.3g} before, {last:.3g} after)"
     return ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -148,16 +148,19 @@ class Edit(Model):
 
 
 class Optimised(Model):
-    """What an optimisation of words really did."""
+    """What an optimisation of words, or of pixels, really did."""
 
     method: str
     steps: int
     loss: tuple[float, ...]
-    """Of the best words so far, at the start and after each step."""
+    """Of the best so far: at the start, and after each step; of pixels, of the clean image, and
+    after each checkpoint, rounded to bytes."""
     changed: int
-    """Tokens that differ from those it began with."""
+    """Tokens that differ from those it began with; of pixels, values of channels."""
     tokens: int
-    """Tokens of what was optimised."""
+    """Tokens of what was optimised; of pixels, values of channels (height x width x channels)."""
+    of: Literal["words", "pixels"] = "words"
+    """What was optimised."""
 
 
 class Curve(Model):

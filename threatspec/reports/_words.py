@@ -207,19 +207,21 @@ def span(values: Sequence[float]) -> str:
 
 
 def sought(runs: Sequence[Optimised]) -> str:
-    """What searches for words did, in one line: from least to most; "" for none."""
+    """What searches for words or pixels did, in one line: from least to most; "" for none."""
     if not runs:
         return ""
+    of = " and ".join(sorted({run.of for run in runs}))
+    unit = "tokens" if of == "words" else "values"
     losses = [run.loss for run in runs if run.loss]
     loss = ""
     if losses:
         first, last = span([one[0] for one in losses]), span([one[-1] for one in losses])
-        loss = f"loss of the best words from {first} to {last} in "
+        loss = f"loss of the best {of} from {first} to {last} in "
     return (
-        f"{len(runs)} search{'' if len(runs) == 1 else 'es'} for words by "
+        f"{len(runs)} search{'' if len(runs) == 1 else 'es'} for {of} by "
         f"{', '.join(sorted({run.method for run in runs}))}"
         f": {loss}{span([run.steps for run in runs])} steps, "
-        f"{span([run.changed for run in runs])} of {span([run.tokens for run in runs])} tokens "
+        f"{span([run.changed for run in runs])} of {span([run.tokens for run in runs])} {unit} "
         "changed"
     )
 

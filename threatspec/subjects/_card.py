@@ -53,4 +53,6 @@ class SubjectCard(Model):
     """Layers that normalise batches; 0 where there are none, or where the files do not say."""
     image_flops: float = 0.0
     """Floating-point operations of one image through a classifier, or through the image encoder."""
+    image_tokens: int = 0
+    """Of a vision-language model: places that an image takes among the tokens."""
     offers: frozenset[Offer]

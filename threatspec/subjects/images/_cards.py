@@ -37,18 +37,27 @@ def image_card(
             **known,
         )
     if "vision_config" in config and "text_config" in config:
-        text = config["text_config"]
+        text, seen = config["text_config"], config["vision_config"]
         return SubjectCard(
             layers=text["num_hidden_layers"],
             hidden=text["hidden_size"],
             vocabulary=text["vocab_size"],
             context=text["max_position_embeddings"],
             tokens_per_word=float(metadata.get("tokens_per_word", 1.5)),
-            image=_size(folder, config["vision_config"].get("image_size")),
+            image=_size(folder, seen.get("image_size")),
+            image_tokens=int(config.get("image_seq_length") or _patches(seen)),
             offers=_SEEN | {Offer.TEXT},
             **known,
         )
     return None
+
+
+def _patches(seen: Mapping[str, Any]) -> int:
+    """Of the image encoder; 0 where its config does not say."""
+    sides = (seen.get("image_size"), seen.get("patch_size"))
+    if not all(isinstance(side, int) and side for side in sides):
+        return 0
+    return int(sides[0] // sides[1]) ** 2
 
 
 def _size(folder: Path, own: Any) -> tuple[int, int]:
