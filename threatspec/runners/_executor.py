@@ -247,6 +247,7 @@ class Executor:
             rows=tuple(row for rows in drawn.values() for row in rows),
             seeds=seeds,
             reads=trial.work.get("reads", {}),
+            folder=self.spec_folder,
             harmful=drawn.get("harmful", ()),
             benign=drawn.get("benign", ()),
             scores=tuple(inputs[need].scores or "" for need in trial.needs
