@@ -14,6 +14,7 @@ from threatspec.records._labels import (
 )
 from threatspec.records._ledger import Attempt, Ledger
 from threatspec.records._marks import ABSENT, MARKS, Marker, items_by_trial, marks_of_results
+from threatspec.records._pictures import Picture, PictureStage
 from threatspec.records._plan import (
     UNTOUCHED,
     Arm,
@@ -36,6 +37,7 @@ from threatspec.records._plan import (
     TrialKind,
     knob_of,
 )
+from threatspec.records._png import MOST_SIDE, png_bytes, png_read
 from threatspec.records._registration import REGISTER, Registration, claim_digests, register
 from threatspec.records._restore import restore
 from threatspec.records._results import (
@@ -59,6 +61,7 @@ from threatspec.records._storage import Storage, campaign_storage
 __all__ = [
     "ABSENT",
     "MARKS",
+    "MOST_SIDE",
     "REGISTER",
     "UNTOUCHED",
     "Arm",
@@ -84,6 +87,8 @@ __all__ = [
     "Pair",
     "Panel",
     "Phases",
+    "Picture",
+    "PictureStage",
     "Plan",
     "PlannedClaim",
     "PlannedInstrument",
@@ -113,6 +118,8 @@ __all__ = [
     "items_by_trial",
     "knob_of",
     "marks_of_results",
+    "png_bytes",
+    "png_read",
     "register",
     "restore",
     "strata",

@@ -19,6 +19,7 @@ from typing import IO, Any
 from threatspec.errors import ExitCode, ThreatspecError
 from threatspec.records._disk import disk_full, says_full
 from threatspec.records._marks import Marker
+from threatspec.records._pictures import Picture
 from threatspec.records._plan import Plan
 from threatspec.records._registration import Registration, claim_digests, register
 from threatspec.records._results import Generation, Outcome, Row, TrialResult
@@ -40,15 +41,20 @@ CREATE TABLE generations (trial TEXT NOT NULL, item TEXT NOT NULL, prompt TEXT N
 CREATE TABLE events (n INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL,
     detail TEXT NOT NULL);
 """
+_PICTURES = "CREATE TABLE IF NOT EXISTS pictures (trial TEXT NOT NULL, json TEXT NOT NULL);"
+"""Made by whoever writes: a ledger that was begun before there were any has no table of them."""
 ROWS = "SELECT item, cluster, outcome, detail, more FROM rows WHERE trial = ? ORDER BY rowid"
 REPLIES = (
     "SELECT item, prompt, attacker, reply, outcome, variant, more FROM generations"
     " WHERE trial = ? ORDER BY rowid"
 )
+PICTURES = "SELECT json FROM pictures WHERE trial = ? ORDER BY rowid"
 _ATTEMPT = ("trial", "worker", "started", "ended", "status", "final", "code", "message")
 _MORE_OF_ROW = {"raw", "asked", "hits"}
 _MORE_OF_REPLY = {"detail", "scores"}
 """Fields that few rows and replies have: kept together as JSON, empty where there are none."""
+_ELSEWHERE = {"rows", "generations", "pictures"}
+"""Fields of a result that stand in tables of their own."""
 _FORMAT = "threatspec/ledger/v4"
 
 
@@ -122,6 +128,9 @@ class Ledger:
         db = _connect(path, writable=lock is not None)
         try:
             _check_meta(folder, db, plan)
+            if lock is not None:
+                with _disk():
+                    db.execute(_PICTURES)
         except BaseException:
             db.close()
             raise
@@ -153,7 +162,7 @@ class Ledger:
                 self._insert(result)
 
     def _insert(self, result: TrialResult) -> None:
-        head = result.model_dump_json(exclude={"rows", "generations"}, exclude_defaults=True)
+        head = result.model_dump_json(exclude=_ELSEWHERE, exclude_defaults=True)
         self._db.execute("INSERT INTO results VALUES (?,?)", (result.trial, head))
         self._db.executemany(
             "INSERT INTO rows VALUES (?,?,?,?,?,?)",
@@ -178,6 +187,8 @@ class Ledger:
                 for g in result.generations
             ],
         )
+        shown = [(result.trial, picture.model_dump_json()) for picture in result.pictures]
+        self._db.executemany("INSERT INTO pictures VALUES (?,?)", shown)
 
     def event(self, kind: str, **detail: Any) -> None:
         """Note something that happened."""
@@ -202,7 +213,7 @@ class Ledger:
             return [{"at": at, "kind": kind, "detail": json.loads(d)} for at, kind, d in found]
 
     def results(self) -> dict[str, TrialResult]:
-        """Final results by trial id, without their rows and generations."""
+        """Final results by trial id, without their rows, generations and pictures."""
         with self._readable():
             found = self._db.execute("SELECT trial, json FROM results ORDER BY rowid")
             return {trial: TrialResult.model_validate_json(text) for trial, text in found}
@@ -226,9 +237,9 @@ class Ledger:
         if self._take("attempts", values) and "result" in entry:
             trial = attempt["trial"]
             self._db.execute("INSERT INTO results VALUES (?,?)", (trial, entry["result"]))
-            for table, size in (("rows", 6), ("generations", 8)):
+            for table, size in (("rows", 6), ("generations", 8), ("pictures", 2)):
                 marks = ",".join("?" * size)
-                found = ((trial, *values) for values in entry[table])
+                found = ((trial, *values) for values in entry.get(table, ()))
                 self._db.executemany(f"INSERT INTO {table} VALUES ({marks})", found)
 
     def _take(self, table: str, values: tuple[Any, ...]) -> bool:
@@ -265,6 +276,12 @@ class Ledger:
         with self._readable():
             return tuple(map(_reply, self._db.execute(REPLIES, (trial,))))
 
+    def pictures(self, trial: str) -> tuple[Picture, ...]:
+        """Images that a generating trial has shown, prompt by prompt."""
+        with self._readable():
+            found = pictures_in(self._db, trial)
+            return tuple(Picture.model_validate_json(text) for [text] in found)
+
     def registration(self) -> Registration:
         """What was written down of the plan before anything ran."""
         frozen = self.events("frozen")
@@ -292,6 +309,12 @@ class Ledger:
             yield
         except (sqlite3.Error, ValueError) as error:
             raise _unreadable(self.folder / "ledger.sqlite", error) from error
+
+
+def pictures_in(db: sqlite3.Connection, trial: str) -> list[tuple[str]]:
+    """Pictures of a trial as they are kept; none in a ledger that has no table of them."""
+    there = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'pictures'").fetchone()
+    return db.execute(PICTURES, (trial,)).fetchall() if there else []
 
 
 def _more(record: Row | Generation, names: set[str]) -> str:
@@ -363,7 +386,7 @@ def _fresh(folder: Path, plan: Plan) -> sqlite3.Connection:
     path = folder / "ledger.sqlite"
     path.unlink(missing_ok=True)  # left by a process that died before the plan was written
     db = _connect(path, writable=True)
-    db.executescript(_TABLES)
+    db.executescript(_TABLES + _PICTURES)
     with db:
         meta = {"schema": _FORMAT, "plan": plan.id}
         db.executemany("INSERT INTO meta VALUES (?,?)", meta.items())

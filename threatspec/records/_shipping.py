@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from threatspec.errors import ThreatspecError
-from threatspec.records._ledger import REPLIES, ROWS
+from threatspec.records._ledger import REPLIES, ROWS, pictures_in
 from threatspec.records._segments import (
     FIRST,
     digest_of,
@@ -178,11 +178,13 @@ def _events(db: sqlite3.Connection, after: int) -> Iterator[dict[str, Any]]:
 
 def _result(db: sqlite3.Connection, trial: str) -> dict[str, Any]:
     [(text,)] = db.execute("SELECT json FROM results WHERE trial = ?", (trial,))
-    return {
+    found = {
         "result": text,
         "rows": db.execute(ROWS, (trial,)).fetchall(),
         "generations": db.execute(REPLIES, (trial,)).fetchall(),
     }
+    pictures = pictures_in(db, trial)
+    return {**found, "pictures": pictures} if pictures else found
 
 
 def _pieces(entries: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
