@@ -22,7 +22,7 @@ from threatspec.training import (
     Trajectory,
 )
 from threatspec.training._replay import schedule_departure
-from threatspec.training.classifiers import ClassifierJob
+from threatspec.training.classifiers import ClassifierJob, Pruned, PruneRequest
 from threatspec.training.denoisers import Denoised, DenoiserJob
 from threatspec.training.pixels import PerturbationRequest, Perturbed
 
@@ -91,6 +91,8 @@ class Asks:
                 return self._score(ask)
             case ClassifierJob():
                 return self._classifier(ask)
+            case PruneRequest():
+                return self._prune(ask)
             case DenoiserJob():
                 return self._denoiser(ask)
             case PerturbationRequest():
@@ -169,6 +171,15 @@ class Asks:
             trajectory = train_classifier(self.subject, job, self.store, self.meter)
         self.realised.append(trajectory.realised)
         return trajectory
+
+    def _prune(self, request: PruneRequest) -> Pruned:
+        """What was silenced stays so until everything is answered."""
+        from threatspec.training.classifiers._prune import prune
+
+        with self.watch.phase("mount"):
+            pruned = prune(self.subject, request, self.store)
+        self._mount(Mounted((pruned.tamper,)))
+        return pruned
 
     def _denoiser(self, job: DenoiserJob) -> Denoised:
         from threatspec.training.denoisers._train import train_denoiser

@@ -33,6 +33,7 @@ from threatspec.schema import Count, SafeguardRole
 from threatspec.subjects import Offer, Request, SubjectCard
 from threatspec.training import TrainingRow
 from threatspec.training.classifiers import ClassifierJob
+from threatspec.training.classifiers._spend import classifier_spend
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,8 +164,7 @@ class BadExpert(Safeguard):
     def cost(self, subject: SubjectCard, config: BadExpertConfig, rows: int, words: int) -> Spend:
         """Every rate of the expert, and the auxiliary: three passes for an image that is trained
         on. Reading clean images is not counted, as reading is nowhere."""
-        images = config.steps * config.batch_size
-        return Spend(steps=config.steps, flops=3 * subject.image_flops * images)
+        return classifier_spend(subject, config.steps, config.batch_size)
 
     def repair(
         self, context: SafeguardContext, config: BadExpertConfig

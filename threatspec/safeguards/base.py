@@ -26,7 +26,7 @@ from threatspec.training import (
     TrainingPolicy,
     TrainingRow,
 )
-from threatspec.training.classifiers import ClassifierJob
+from threatspec.training.classifiers import ClassifierJob, PruneRequest
 from threatspec.training.denoisers import DenoiserJob
 
 __all__ = [
@@ -40,10 +40,11 @@ __all__ = [
     "row_length",
 ]
 
-Ask = TrainingJob | MaskRequest | EditRequest | ScoreOn | ClassifierJob | DenoiserJob
+Ask = TrainingJob | MaskRequest | EditRequest | ScoreOn | ClassifierJob | PruneRequest | DenoiserJob
 """What a safeguard may ask its runner for."""
 Answer = Any
-"""What the runner answers: Trajectory, Mask, Edited or a name of scores, in the order of `Ask`."""
+"""What the runner answers: Trajectory, Mask, Edited, a name of scores, and so on by the type of
+`Ask`."""
 
 
 class Stage(StrEnum):
@@ -202,7 +203,9 @@ SAFEGUARDS: Registry[Safeguard] = Registry(
     "TS-UNKNOWN-NAME",
     (
         "threatspec.safeguards.backdoor_align",
+        "threatspec.safeguards.badexpert",
         "threatspec.safeguards.constrained_sft",
+        "threatspec.safeguards.fine_pruning",
         "threatspec.safeguards.image_purifier",
         "threatspec.safeguards.latent_adversarial_training",
         "threatspec.safeguards.lotto",
@@ -214,6 +217,7 @@ SAFEGUARDS: Registry[Safeguard] = Registry(
         "threatspec.safeguards.region_freezing",
         "threatspec.safeguards.repnoise",
         "threatspec.safeguards.representation_rerouting",
+        "threatspec.safeguards.strip",
         "threatspec.safeguards.tar",
     ),
     group="threatspec.safeguards",

@@ -1,0 +1,125 @@
+"""Silencing the channels of the last convolution that clean images leave most dormant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from threatspec.errors import ThreatspecError
+from threatspec.records import ArtefactStore
+from threatspec.subjects import Request, WeightTamper
+from threatspec.subjects._mount import swapped
+from threatspec.subjects.images._classifier import ClassifierSubject
+from threatspec.training._job import TrainingRow
+from threatspec.training.classifiers._dormant import Pruned, PruneRequest
+
+__all__ = ["prune"]
+
+_AT_ONCE = 256
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The last convolution of a model, and the batch norm that follows it at once, if any."""
+
+    layers: tuple[tuple[str, nn.Module], ...]
+
+    @property
+    def channels(self) -> int:
+        return int(self.layers[0][1].weight.shape[0])  # type: ignore[union-attr,operator]
+
+    def silenced(self, channels: Sequence[int]) -> Tensors:
+        """Weights and biases by name, with zeros for these channels: they put out nothing, in
+        training as well."""
+        found = {}
+        for name, module in self.layers:
+            for part, own in module.named_parameters(recurse=False):
+                whole = own.detach().clone()
+                whole[list(channels)] = 0
+                found[f"{name}.{part}"] = whole
+        return found
+
+
+@torch.no_grad()
+def prune(subject: ClassifierSubject, request: PruneRequest, store: ArtefactStore) -> Pruned:
+    """Silence one channel after another; the subject itself stays as it is.
+
+    Raises ThreatspecError TS-TARGETS for a model with fewer than two convolutions, where the last
+    one is no feature of its own.
+    """
+    seen, judged = (_pixels(subject, rows) for rows in (request.rows, request.judged_on))
+    classes = [subject.class_of(row.answer) for row in request.judged_on]
+    wanted = torch.tensor(classes, device=subject.device)
+    last, dormant = _watched(subject, seen)
+    before = after = _accuracy(subject.model, judged, wanted)
+    chosen: list[int] = []
+    for channel in dormant[: int(request.most * last.channels)]:
+        with swapped(subject.model, last.silenced([*chosen, channel])):
+            reached = _accuracy(subject.model, judged, wanted)
+        if reached < before - request.drop - 1e-9:
+            break
+        chosen.append(channel)
+        after = reached
+    artefact = store.save(last.silenced(chosen))
+    return Pruned(
+        tamper=WeightTamper(artefact=artefact, form="dense"),
+        layers=tuple(name for name, _ in last.layers),
+        channels=tuple(chosen),
+        of=last.channels,
+        before=before,
+        after=after,
+    )
+
+
+def _pixels(subject: ClassifierSubject, rows: Sequence[TrainingRow]) -> torch.Tensor:
+    asked = [Request(item=r.id, prompt=r.prompt, image=r.image, pixels=r.pixels) for r in rows]
+    return subject.pixels(asked).to(subject.device)
+
+
+def _accuracy(model: nn.Module, pixels: torch.Tensor, wanted: torch.Tensor) -> float:
+    parts = zip(pixels.split(_AT_ONCE), wanted.split(_AT_ONCE), strict=True)
+    right = sum(int((model(pixel_values=p).logits.argmax(-1) == c).sum()) for p, c in parts)
+    return right / len(wanted)
+
+
+def _watched(subject: ClassifierSubject, pixels: torch.Tensor) -> tuple[_Last, list[int]]:
+    """The last convolution in the order of use, and its channels, the most dormant first.
+
+    A channel's activation is the mean, over images and places, of what is above 0 of its output,
+    after batch norm where that follows. Equal ones go by their number.
+    """
+    used: list[tuple[str, nn.Module, torch.Tensor]] = []
+    sums: Tensors = {}
+    hooks = [
+        module.register_forward_hook(lambda m, _, out, name=name: used.append((name, m, out)))
+        for name, module in subject.model.named_modules()
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))
+    ]
+    try:
+        for part in pixels.split(_AT_ONCE):
+            used.clear()
+            subject.model(pixel_values=part)
+            last = _last(used, subject.card.ref)
+            out = next(each for name, _, each in reversed(used) if name == last.layers[-1][0])
+            above = out.float().clamp_min(0).mean((2, 3)).double().sum(0)
+            sums["all"] = sums.get("all", 0) + above
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return last, sums["all"].sort(stable=True).indices.tolist()
+
+
+def _last(used: Sequence[tuple[str, nn.Module, torch.Tensor]], ref: str) -> _Last:
+    places = [at for at, (_, module, _) in enumerate(used) if isinstance(module, nn.Conv2d)]
+    if len(places) < 2:
+        text = f"pruning needs a network of convolutions, but {ref} has {len(places)}; use another"
+        raise ThreatspecError("TS-TARGETS", f"{text} safeguard")
+    at = places[-1]
+    layers = [used[at][:2]]
+    if at + 1 < len(used) and isinstance(used[at + 1][1], nn.BatchNorm2d):
+        layers.append(used[at + 1][:2])
+    return _Last(tuple(layers))
