@@ -162,6 +162,8 @@ class AttackContext:
     """Told what weakens the attack without failing it, with a code in front (`TS-POISON: ...`)."""
     secret: str = ""
     """Of the subject's safeguard, if it leaked (`AttackConfig.leaked`); empty: there is none."""
+    folder: Path = Path()
+    """Where relative files of the spec are looked for."""
 
 
 class Attack(ABC):
@@ -246,6 +248,7 @@ ATTACKS: Registry[Attack] = Registry(
     (
         "threatspec.attacks.actsvd",
         "threatspec.attacks.adapter_finetune",
+        "threatspec.attacks.data_backdoor",
         "threatspec.attacks.decoding_exploit",
         "threatspec.attacks.freeze_finetune",
         "threatspec.attacks.full_finetune",
