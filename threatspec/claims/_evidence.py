@@ -110,6 +110,8 @@ class Evidence:
     registration: Registration = field(default_factory=Registration)
     instruments: Mapping[str, TrialResult] = field(default_factory=dict)
     """By trial, as far as they were read; no verdict looks at them."""
+    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By trial, what weakens it without failing it; no verdict looks at them either."""
 
     def layout(self, measure: str) -> dict[str, Layout]:
         """Where the units of a measure and of its slices stand among its letters."""
@@ -165,6 +167,7 @@ def gather(
         audits or {},
         registration or Registration(),
         {name: results[name] for name in _instruments(plan) if name in results},
+        {name: found.warnings for name, found in results.items() if found.warnings},
     )
 
 

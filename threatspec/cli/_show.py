@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from threatspec.cli._options import json_option
-from threatspec.cli._show_data import judged, outcomes, replies_of, show_json
+from threatspec.cli._show_data import judged, outcomes, pictures_of, replies_of, show_json, warnings_of
 from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
-from threatspec.records import Cell, Generation, Ledger, Row, TrialResult
+from threatspec.records import Cell, Generation, Ledger, Picture, Row, TrialResult
 
 __all__ = ["command"]
 
@@ -75,6 +75,10 @@ def _cell(ledger: Ledger, cell: Cell) -> Iterator[str]:
         yield f"  config {procedure.config}"
     if cell.attack:
         yield from _attack(results.get(cell.attack))
+    for says in warnings_of(ledger, cell, results):
+        yield f"  warning: {says}"
+    if shown := len({picture.item for picture in pictures_of(ledger, cell)}):
+        yield f"  images of {shown} prompts are kept; `threatspec report --html` shows them"
     for measure in cell.measures:
         counts = outcomes(ledger, cell, measure)
         shown = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
@@ -111,6 +115,7 @@ def _attack(result: TrialResult | None) -> Iterator[str]:
 def _transcript(ledger: Ledger, cell: Cell, prompt: str) -> Iterator[str]:
     found = judged(ledger, cell, prompt)
     replies = replies_of(found)
+    yield from map(_picture, pictures_of(ledger, cell, prompt))
     for number, reply in enumerate(replies, 1):
         yield from _reply(reply, number, len(replies), replies[number - 2] if number > 1 else None)
     for measure, _, row in found:
@@ -131,6 +136,12 @@ def _reply(reply: Generation, number: int, many: int, before: Generation | None)
     if reply.scores:
         scores = ", ".join(f"{one:.4g}" for one in reply.scores)
         yield f"choices    {scores} (log-probability, nats)"
+
+
+def _picture(picture: Picture) -> str:
+    changed = "" if picture.change is None else f", changed by at most {picture.change}/255"
+    size = f"{picture.height} x {picture.width} pixels"
+    return f"image      {picture.stage.value}: {picture.image}, {size}{changed}"
 
 
 def _judgement(ledger: Ledger, measure: str, row: Row) -> Iterator[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from threatspec.errors import ExitCode, ThreatspecError
-from threatspec.records import Cell, Generation, Ledger, Row, TrialResult
+from threatspec.records import Cell, Generation, Ledger, Picture, Row, TrialResult
+from threatspec.reports import trials_behind
 
-__all__ = ["judged", "outcomes", "replies_of", "show_json"]
+__all__ = ["judged", "outcomes", "pictures_of", "replies_of", "show_json", "warnings_of"]
 
 Judged = tuple[str, tuple[Generation, ...], Row]
 """Name of a measure, the replies that were judged, and how."""
@@ -27,6 +28,8 @@ def show_json(ledger: Ledger, cell: Cell | None, prompt: str | None) -> str:
         found = judged(ledger, cell, prompt)
         data["cell"] = _named(ledger, cell)
         data["replies"] = [reply.model_dump(mode="json") for reply in replies_of(found)]
+        if pictures := pictures_of(ledger, cell, prompt):
+            data["pictures"] = [picture.model_dump(mode="json") for picture in pictures]
         data["judged"] = {measure: row.model_dump(mode="json") for measure, _, row in found}
     return json.dumps(data, indent=1)
 
@@ -64,6 +67,20 @@ def _replies(ledger: Ledger, asked: str, prompt: str) -> tuple[Generation, ...]:
     return found
 
 
+def pictures_of(ledger: Ledger, cell: Cell, prompt: str | None = None) -> tuple[Picture, ...]:
+    """Images that a cell has shown with a prompt, or at all, as far as they are kept."""
+    first = (trials[0] for trials in cell.measures.values() if trials)
+    asked = dict.fromkeys(ledger.plan.trials[trial].needs[0] for trial in first)
+    found = dict.fromkeys(picture for trial in asked for picture in ledger.pictures(trial))
+    return tuple(picture for picture in found if prompt in {None, picture.item})
+
+
+def warnings_of(ledger: Ledger, cell: Cell, results: Mapping[str, TrialResult]) -> tuple[str, ...]:
+    """What weakens the cell without failing it, each once."""
+    names = trials_behind(ledger.plan, [cell.id])
+    return tuple(dict.fromkeys(w for n in names if n in results for w in results[n].warnings))
+
+
 def _named(ledger: Ledger, cell: Cell) -> dict[str, Any]:
     procedure = ledger.plan.procedures.get(cell.procedure)
     return {
@@ -84,6 +101,7 @@ def _cell(ledger: Ledger, cell: Cell) -> dict[str, Any]:
         "config": procedure.config if procedure else {},
         "attack": _attack(attack),
         "measures": {name: outcomes(ledger, cell, name) for name in cell.measures},
+        **({"warnings": list(found)} if (found := warnings_of(ledger, cell, results)) else {}),
     }
 
 

@@ -10,6 +10,7 @@ from threatspec.reports._latex import render_latex
 from threatspec.reports._markdown import render_markdown, render_matrix_markdown
 from threatspec.reports._terminal import print_facts, render_terminal
 from threatspec.reports._visible import one_line, visible
+from threatspec.reports._warnings import trials_behind
 from threatspec.reports._words import MEANINGS, counted
 from threatspec.reports._words import capability as capability_words
 from threatspec.reports._words import duration as time_words
@@ -41,6 +42,7 @@ __all__ = [
     "report_json",
     "spend_words",
     "time_words",
+    "trials_behind",
     "verdict_json",
     "visible",
     "write_atomic",

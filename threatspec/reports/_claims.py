@@ -21,11 +21,13 @@ from threatspec.reports._details import Details, Disagreement, Transcript
 from threatspec.reports._governance import governed, protected
 from threatspec.reports._heat import Heat, heat
 from threatspec.reports._paragraph import paragraph
+from threatspec.reports._pictures import Gallery
 from threatspec.reports._predicates import own_reading
 from threatspec.reports._read import read_words
 from threatspec.reports._rules import RuleLine, rule_lines, rules_apart, waiver_words
 from threatspec.reports._slices import SliceLine, slice_lines
 from threatspec.reports._threat import threat
+from threatspec.reports._warnings import warned
 from threatspec.reports._words import counted, flag, measure, runs, sought, span
 from threatspec.schema import operands, parse_predicate
 
@@ -140,6 +142,28 @@ class ClaimView:
         notes = Counter(cell.note for cell in cells if cell.state is CellState.ERROR)
         of = counted(len(cells), "attacked cell")
         return tuple(f"{number} of {of}: {note}" for note, number in notes.items())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What weakened trials of the claim without failing them, each once, with how many."""
+        return warned(self.evidence, (*(c.cell for c in self.claim.cells), *self._untouched))
+
+    @property
+    def _untouched(self) -> tuple[str, ...]:
+        return tuple(self.planned.untouched.values())
+
+    @property
+    def galleries(self) -> tuple[tuple[Gallery, str], ...]:
+        """Images that were shown, each cell with a line that says which."""
+        mine = (one for one in self.details.pictures if one.claim == self.claim.id)
+        return tuple((one, self._named(one.cell)) for one in mine)
+
+    def _named(self, cell: str) -> str:
+        found = self.evidence.plan.cells[cell]
+        name = self.evidence.plan.procedures[found.procedure].name
+        is_witness = self.claim.witness is not None and self.claim.witness.cell == cell
+        what = "witness: " if is_witness else ""
+        return f"{what}{name} on {found.subject}, replicate {found.replicate}"
 
     @property
     def cost(self) -> Cost | None:
@@ -291,9 +315,7 @@ class ClaimView:
         cell = self.evidence.plan.cells[transcript.cell]
         if transcript.role == "untouched":
             return f"the same prompt on {cell.subject}, untouched"
-        name = self.evidence.plan.procedures[cell.procedure].name
-        what = "witness: " if transcript.role == "witness" else ""
-        return f"{what}{name} on {cell.subject}, replicate {cell.replicate}"
+        return self._named(cell.id)
 
 
 def _summed(found: list[Disagreement]) -> Disagreement:

@@ -18,9 +18,11 @@ from threatspec.records import (
     Generation,
     Ledger,
     Outcome,
+    Picture,
     PlannedClaim,
     Row,
 )
+from threatspec.reports._pictures import Gallery, galleries, within
 from threatspec.reports._predicates import breaking_outcome, own_measure
 from threatspec.reports._timeline import Timeline, timeline_of
 from threatspec.reports._visible import shortened
@@ -84,6 +86,8 @@ class Details:
     disagreements: tuple[Disagreement, ...] = ()
     timeline: Timeline | None = None
     """Where the time went; nothing before the first trial has ended."""
+    pictures: tuple[Gallery, ...] = ()
+    """Images that were shown, by claim and cell."""
 
     @cached_property
     def by_cell(self) -> Mapping[str, Sequence[Disagreement]]:
@@ -100,7 +104,8 @@ def collect(ledger: Ledger, verdict: CampaignVerdict) -> Details:
     found = [t for claim in verdict.claims for t in reader.transcripts(claim)]
     found.sort(key=lambda transcript: transcript.role == "sample")  # the witnesses come first
     shown = tuple(_once(found))[:_MOST]
-    return Details(shown, tuple(reader.disagreements()), timeline_of(ledger))
+    seen = within(gallery for claim in verdict.claims for gallery in reader.galleries(claim))
+    return Details(shown, tuple(reader.disagreements()), timeline_of(ledger), tuple(seen))
 
 
 def _once(found: Sequence[Transcript]) -> Iterator[Transcript]:
@@ -216,6 +221,26 @@ class _Reader:
     def _replies(self, cell: Cell, measure: str) -> tuple[Generation, ...]:
         asked = (self.plan.trials[trial].needs[0] for trial in cell.measures[measure])
         return tuple(reply for trial in asked for reply in self.ledger.generations(trial))
+
+    # pictures
+
+    def galleries(self, claim: ClaimVerdict) -> Iterator[Gallery]:
+        """Images that cells of a claim showed."""
+        return galleries(self, self.plan.cells, claim, own_measure(claim.holds))
+
+    def pictures(self, cell: Cell, measure: str) -> tuple[Picture, ...]:
+        """Kept images of a cell: those of its first look."""
+        asked = (self.plan.trials[trial].needs[0] for trial in cell.measures.get(measure, ())[:1])
+        return tuple(picture for trial in asked for picture in self.ledger.pictures(trial))
+
+    def said(self, cell: Cell, measure: str, item: str) -> tuple[str, Mapping[str, str]]:
+        """A reply, and how it was judged by each measure."""
+        rows = {row.item: row for row in self._rows(cell, measure)}
+        replies = [one for one in self._replies(cell, measure) if one.item == item]
+        if not replies:
+            return "", {}
+        reply = _decisive(rows.get(item), replies)
+        return reply.reply or reply.detail, self._judged(cell, item)
 
     # disagreements
 

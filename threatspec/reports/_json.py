@@ -49,9 +49,13 @@ def report_data(
         data["matrices"] = matrices_data(report.matrices)
     if report.instruments:
         data["instruments"] = instruments_data(report.instruments)
+    if evidence.warnings:
+        data["warnings"] = {view.claim.id: view.warnings for view in report.claims}
     if details is not None:
         data["disagreements"] = [asdict(found) for found in details.disagreements]
         data["transcripts"] = [asdict(transcript) for transcript in details.transcripts]
+        if details.pictures:
+            data["pictures"] = [asdict(found) for found in details.pictures]
         data["timeline"] = details.timeline.data if details.timeline else {}
     return data
 

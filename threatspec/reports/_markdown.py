@@ -242,6 +242,7 @@ def _facts(view: ClaimView) -> Iterator[tuple[str, str]]:
         yield "With waivers", markdown_prose(view.waivers)
     yield from ((f"Open rule {code}", markdown_prose(says)) for code, says in view.insufficient)
     yield from (("Flag", markdown_prose(words.flag(found))) for found in claim.flags)
+    yield from (("Warning", markdown_prose(found)) for found in view.warnings)
     for name, text in (("Seeds", claim.seeds), ("Near", claim.turning), ("Runs", view.runs)):
         if text:
             yield name, markdown_prose(words.sentence(text))
@@ -249,6 +250,8 @@ def _facts(view: ClaimView) -> Iterator[tuple[str, str]]:
     yield from ((name, markdown_text(text)) for name, text in (*view.protects, *view.governance))
     if claim.not_run:
         yield "Not run, though access allows it", markdown_text(", ".join(claim.not_run))
+    if view.galleries:
+        yield "Images", "what was shown stands in the page that `threatspec report --html` writes"
     yield "Next", markdown_prose(claim.next_step)
 
 

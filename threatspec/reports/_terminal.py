@@ -128,6 +128,7 @@ def _facts(view: ClaimView, full: bool) -> Iterator[tuple[str, str]]:
     if not full:
         yield from _answered(view)
         yield from (("flag", text) for text in view.flags)
+    yield from (("warning", text) for text in view.warnings)
     for label, text in (("seeds", claim.seeds), ("near", claim.turning), ("run", view.runs)):
         if text:
             yield label, text

@@ -41,6 +41,7 @@ from threatspec.records import (
 )
 from threatspec.runners._asks import Asks
 from threatspec.runners._guards import Guards
+from threatspec.runners._pictures import pictures_of
 from threatspec.runners._searching import Chosen, choose
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.schema import Serving, is_judge
@@ -389,11 +390,13 @@ class Executor:
                 query=work.get("query", "generate"),
             )
             replies = guards.shown(_without_secrets(requests, _read_back(tampers, replies)))
+        shown = pictures_of(trial, prompts, requests, guards.received, self.spec_folder)
         return TrialResult(
             trial=trial.id,
             status=TrialStatus.DONE,
             replies=looks_of([reply.reply for reply in replies]),
             generations=tuple(replies),
+            pictures=shown,
         )
 
     def _opened(self, tampers: tuple[Tamper, ...]) -> tuple[Tamper, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ def pictures_of(
     trial: Trial,
     asked: Sequence[Request],
     attacked: Sequence[Request],
-    received: Sequence[Request],
+    receive: Callable[[Sequence[Request]], Sequence[Request]],
     folder: Path,
 ) -> tuple[Picture, ...]:
     """What the first requests of a trial show; nothing of its later looks.
@@ -38,13 +38,14 @@ def pictures_of(
     Args:
         asked: requests of the benchmark, before anybody did anything to them.
         attacked: the same, as the attack left them.
-        received: the same, as the provider left those.
+        receive: what the provider makes of requests before anything else.
         folder: where relative files of the spec are looked for.
     """
     if trial.work["units"][0] or not any(request.image for request in attacked[:_TRIED]):
         return ()
+    received = receive(attacked[:_TRIED])
     found: list[tuple[Picture, ...]] = []
-    for one in zip(asked[:_TRIED], attacked[:_TRIED], received[:_TRIED], strict=True):
+    for one in zip(asked[:_TRIED], attacked[:_TRIED], received, strict=True):
         with suppress(ThreatspecError):
             shown = tuple(_stages(*one, folder))
             known = {tuple(picture.png for picture in other) for other in found}
