@@ -26,6 +26,8 @@ def load_classifier(
     import torch
     from transformers import AutoModelForImageClassification
 
+    import threatspec.subjects.images._vgg  # noqa: F401  (registers VGG)
+
     place, chosen = locate(ref, folder), chosen_device(device)
     processor = _processor(place)
     device_map = None if ref.startswith("specimen:") else device_map
