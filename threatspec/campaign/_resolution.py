@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-from threatspec.attacks import AttackConfig, Surface, parts_of
+from threatspec.attacks import ATTACKS, AttackConfig, Surface, parts_of
 from threatspec.campaign._built import Recipe, built_card, built_name
 from threatspec.campaign._claim_answers import check_answers
 from threatspec.campaign._entries import count_of, each_config, with_knobs
@@ -42,6 +42,8 @@ __all__ = ["Resolution", "models_of", "resolve"]
 Place = tuple[str | int, ...]
 _KNOWN = ("specimen:", "endpoint:", "judge:")
 """References of which everything is known without a model being there."""
+_SENSES = frozenset({Offer.TEXT, Offer.IMAGE, Offer.CLASSES})
+"""What tells a language model, a classifier and a model that reads both from one another."""
 
 
 @dataclass
@@ -85,13 +87,22 @@ class Resolution:
 
     def not_run(self, adversary: str, subject: Subject) -> tuple[str, ...]:
         """Kinds of attack that the adversary's access admits and that it does not make; there are
-        none on a judge."""
+        none on a judge, and none that is shown or answered what the subject is not."""
         if is_judge(subject.model):
             return ()
         made = self.attacks[adversary]
         used = {part for resolved in made for part in parts_of(resolved.attack.kind)}
         allowed = self.resolver.allowed(self.spec.adversaries[adversary])
-        return tuple(name for name in allowed if name not in used)
+        return tuple(
+            name for name in allowed if name not in used and self._takes(subject, name, made)
+        )
+
+    def _takes(self, subject: Subject, kind: str, made: list[Resolved]) -> bool:
+        """Whether an attack is on what the subject reads and answers. Where nothing is known of the
+        subject, it is taken for what the attacks that are made on it need."""
+        card = self.cards.get(subject.model)
+        offers = card.offers if card else frozenset().union(*(one.attack.offers for one in made))
+        return ATTACKS.get(kind).offers & _SENSES <= offers
 
     def attacked_digest(self, ref: str) -> str:
         """Digest of what attacks meet of a subject: without what is repaired after them."""
@@ -242,14 +253,21 @@ def _met(found: Resolution) -> None:
 
 
 def _offers(found: Resolution) -> None:
-    for claim in found.spec.claims:
-        for resolved, place in _entries(found, claim):
-            for ref in _references(found, claim):
-                card = found.cards.get(ref)
-                lacking = sorted(resolved.attack.offers - card.offers) if card else []
-                if lacking:
-                    text = f"{resolved.name} needs a subject that offers {', '.join(lacking)}, "
-                    found.resolver.complain("TS-ACCESS", text + f"but {ref} does not", *place)
+    """Named attacks must be possible; of the others, those that no subject admits are left out."""
+    for name in dict.fromkeys(claim.against for claim in found.spec.claims):
+        claims = [claim for claim in found.spec.claims if claim.against == name]
+        refs = dict.fromkeys(ref for claim in claims for ref in _references(found, claim))
+        cards = {ref: found.cards[ref] for ref in refs if ref in found.cards}
+        for resolved, place in _entries(found, claims[0]):
+            needed = resolved.attack.offers
+            lacking = {ref: sorted(needed - card.offers) for ref, card in cards.items()}
+            if cards and all(lacking.values()) and not resolved.named:
+                found.attacks[name].remove(resolved)
+                continue
+            for ref, offers in lacking.items():
+                if offers:
+                    text = f"{resolved.name} needs a subject that offers {', '.join(offers)}, "
+                    found.resolver.complain("TS-ACCESS", f"{text}but {ref} does not", *place)
 
 
 def _queries(found: Resolution) -> None:
