@@ -19,7 +19,7 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[run,images,ray,s3,test,lint]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[run,images,diffusion,ray,s3,test,lint]'
 	touch $@
 
 demo: $(VENV)/.run  ## Run claims/quickstart.yaml on the specimens (about a minute)
