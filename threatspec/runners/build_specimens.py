@@ -20,6 +20,11 @@ import torch
 
 from threatspec.records import ArtefactStore, Stream
 from threatspec.runners._asks import Asks
+from threatspec.runners._build_image_specimens import (
+    CLASSIFIERS,
+    build_classifier,
+    write_classifier,
+)
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.safeguards import SAFEGUARDS, SafeguardContext
 from threatspec.subjects import Offer, SubjectCard
@@ -27,6 +32,7 @@ from threatspec.subjects._load import specimen_model
 from threatspec.subjects._mount import mount
 from threatspec.subjects._resident import ResidentSubject
 from threatspec.subjects.specimens import (
+    SPECIMENS,
     Item,
     benign_items,
     build_tokenizer,
@@ -199,10 +205,11 @@ def _safety(item: Item) -> TrainingRow:
 
 
 def _wanted(names: Sequence[str]) -> dict[str, PreTrainedModel]:
-    """Named ones are fitted to what ships; all if none is named."""
+    """Language models: named ones are fitted to what ships; all if none is named."""
     if not names:
         return build()
-    return {name: build_safeguarded(_shipped(name), name) for name in names}
+    spoken = [name for name in names if name in SPECIMENS]
+    return {name: build_safeguarded(_shipped(name), name) for name in spoken}
 
 
 def _shipped(name: str) -> ResidentSubject:
@@ -213,20 +220,30 @@ def _shipped(name: str) -> ResidentSubject:
 
 def main() -> None:
     """Build all specimens, or those that are named, and replace the shipped files."""
-    from safetensors.torch import save_file
-
-    began = time.perf_counter()
+    began, names = time.perf_counter(), sys.argv[1:]
     place = specimen_weights("undefended").parent / "digests.json"
-    digests = json.loads(place.read_text(encoding="utf-8")) if sys.argv[1:] else {}
-    for name, model in _wanted(sys.argv[1:]).items():
-        path = specimen_weights(name)
-        path.parent.mkdir(exist_ok=True)
-        stored = {n: p.detach().bfloat16().contiguous() for n, p in model.named_parameters()}
-        save_file(stored, path)
-        digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        print(f"{name}: {path.stat().st_size / 1e6:.2f} MB, sha256 {digests[name][:16]}")
+    digests = json.loads(place.read_text(encoding="utf-8"))
+    for name, model in _wanted(names).items():
+        digests[name] = _written(name, model)
+    for name in CLASSIFIERS:
+        if name in names or not names:
+            digests[name] = write_classifier(name, build_classifier(name))
+            print(f"{name}: sha256 {digests[name][:16]}")
     place.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
     print(f"{time.perf_counter() - began:.0f} s")
+
+
+def _written(name: str, model: PreTrainedModel) -> str:
+    """Replace the file of a language model; its digest."""
+    from safetensors.torch import save_file
+
+    path = specimen_weights(name)
+    path.parent.mkdir(exist_ok=True)
+    stored = {n: p.detach().bfloat16().contiguous() for n, p in model.named_parameters()}
+    save_file(stored, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    print(f"{name}: {path.stat().st_size / 1e6:.2f} MB, sha256 {digest[:16]}")
+    return digest
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""VGG in the manner of `transformers`, which has none: configuration, model, and their registration.
+"""VGG in the manner of `transformers`, which has none: its configuration and model, registered.
 
 Source: arXiv 1409.1556, section 2.1 (convolutions of 3 x 3 between halvings); batch norm after each
 convolution is optional, as is customary since arXiv 1502.03167. Written for this program.
