@@ -25,6 +25,9 @@ def load_subject(
     Raises ThreatspecError TS-MODEL-MISSING, TS-MODEL-DIGEST, TS-RUNNER-RESOURCES or
     TS-MISSING-EXTRA.
     """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a bar for every load would stand between the lines of a run
     how: dict[str, Any] = {"threads": threads, "device": device, "device_map": device_map}
     offers = describe(ref, folder).offers
     if Offer.CLASSES in offers:
