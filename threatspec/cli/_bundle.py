@@ -22,7 +22,9 @@ __all__ = ["command"]
     help="File to write [default: <name of RUN>.tsb].",
 )
 @click.option(
-    "--with-generations", is_flag=True, help="Also put in every reply in words, and kept images of own files."
+    "--with-generations",
+    is_flag=True,
+    help="Also put in every reply in words, and kept images of own files.",
 )
 @click.option(
     "--receipt",

@@ -8,7 +8,14 @@ from pathlib import Path
 import click
 
 from threatspec.cli._options import json_option
-from threatspec.cli._show_data import judged, outcomes, pictures_of, replies_of, show_json, warnings_of
+from threatspec.cli._show_data import (
+    judged,
+    outcomes,
+    pictures_of,
+    replies_of,
+    show_json,
+    warnings_of,
+)
 from threatspec.errors import ExitCode, ThreatspecError, did_you_mean
 from threatspec.records import Cell, Generation, Ledger, Picture, Row, TrialResult
 

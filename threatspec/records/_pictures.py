@@ -49,8 +49,7 @@ class Picture(Model):
 
     @property
     def own(self) -> bool:
-        """Whether it shows a file of whoever ran the campaign, and no data that anybody can have.
-        """
+        """Whether it shows a file of whoever ran the campaign, not data that anybody can have."""
         return self.image.partition(":")[0] not in _PUBLIC
 
 

@@ -108,9 +108,7 @@ def _cells(claim: ClaimVerdict) -> list[str]:
     return list(dict.fromkeys((*witness, *first)))
 
 
-def _said(
-    reader: Ledgered, cell: Cell, measure: str, item: str
-) -> tuple[str, Mapping[str, str]]:
+def _said(reader: Ledgered, cell: Cell, measure: str, item: str) -> tuple[str, Mapping[str, str]]:
     reply, judged = reader.said(cell, measure, item)
     return shortened(reply, _LONGEST), judged
 
@@ -138,7 +136,7 @@ def _frame(item: str, picture: Picture) -> Frame:
     alt = f"image of {item}, {says}"
     if picture.change is not None:
         says += f"; changed by at most {picture.change}/255"
-    if (picture.height, picture.width) != (height, width):
+    if picture.stage is PictureStage.CLEAN and (picture.height, picture.width) != (height, width):
         says += f"; it has {picture.height} × {picture.width} pixels"
     uri = f"data:image/png;base64,{picture.png}"
     return Frame(picture.stage.value, says, alt, height, width, uri)

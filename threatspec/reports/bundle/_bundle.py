@@ -92,8 +92,7 @@ class Bundle:
                 yield from parse_lines(TextLine, (line,), name)
 
     def pictures(self) -> Iterator[PictureLine]:
-        """A few images that were shown, as far as they are there. Raises ThreatspecError TS-BUNDLE.
-        """
+        """A few images that were shown, if any are there. Raises ThreatspecError TS-BUNDLE."""
         name = "pictures.jsonl"
         if name in self.archive.names:
             for line in self.archive.lines(name):

@@ -224,7 +224,7 @@ def _notes(found: Snapshot, with_generations: bool) -> Iterator[str]:
         names = ", ".join(local)
         yield f"The plan names folders, which cannot be taken out without changing its id: {names}."
     if with_generations:
-        yield "It holds every reply in words and the images that were kept: look whether these may be handed on."
+        yield "It holds replies in words and kept images: look whether these may be handed on."
 
 
 def _receipt(path: Path) -> tuple[str, bytes]:
