@@ -172,6 +172,17 @@ def test_an_image_that_the_attacker_brought_is_shown_from_what_it_was() -> None:
     assert clean.image == "photo:chelsea"
 
 
+def test_an_image_that_the_attack_resized_stands_beside_the_clean_one_so_resized() -> None:
+    class Halves:
+        def edit(self, image: Bytes, request: Request) -> Bytes:
+            return np.asarray(Image.fromarray(image).resize((225, 150), Image.Resampling.BICUBIC))
+
+    clean, attacked = kept(requests("photo:chelsea"), Halves())
+    assert (clean.height, clean.width) == (attacked.height, attacked.width) == (150, 225)
+    assert attacked.change == 0
+    assert clean.png == attacked.png
+
+
 def test_an_image_that_cannot_be_used_is_left_out(tmp_path: Path) -> None:
     found = kept(requests("mnist5k:99999", "mnist5k:1"))
     assert [p.item for p in found] == ["item/1"]

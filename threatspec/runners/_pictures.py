@@ -60,14 +60,15 @@ def _stages(
     asked: Request, attacked: Request, received: Request, folder: Path
 ) -> Iterator[Picture]:
     from threatspec.subjects.images import image_of, read_image
+    from threatspec.training.pixels._bytes import fitted
 
     if not attacked.image:
         return
     first = asked.image or attacked.image  # of an image that is the attacker's, what it was before
-    clean = read_image(first, folder)
+    image = image_of(attacked, folder)
+    clean = fitted(read_image(first, folder), image.shape[:2])  # as a search resizes it
     yield _picture(asked, first, PictureStage.CLEAN, clean, clean)
     if attacked.pixels or attacked.image != first:
-        image = image_of(attacked, folder)
         yield _picture(asked, attacked.image, PictureStage.ATTACKED, image, clean)
     if received.pixels != attacked.pixels or received.image != attacked.image:
         image = image_of(received, folder)
