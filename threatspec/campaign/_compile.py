@@ -34,6 +34,7 @@ from threatspec.records import (
     Trial,
 )
 from threatspec.schema import Claim, Predicate, content_id, is_judge, operands
+from threatspec.subjects import Offer
 
 __all__ = ["check_spec", "compile_plan"]
 
@@ -294,6 +295,7 @@ class _Compiler:
             order=tuple(tuple(item.id for item in cluster) for cluster in order),
             looks=self._looks(len(order)),
             slices={key: _planned_slice(items, key) for key in self._slices_of(name, items)},
+            images=all(item.image for item in items),
         )
 
     def _slices_of(self, name: str, items: Sequence[Item]) -> list[str]:
@@ -312,15 +314,16 @@ class _Compiler:
     def _claim(
         self, one: Expanded, untouched: dict[Arm, str], attacked: dict[Arm, tuple[str, ...]]
     ) -> PlannedClaim:
-        against = one.claim.against
+        against, models = one.claim.against, self._models_of(one)
         return PlannedClaim(
             id=one.id,
             claim=one.claim,
             subject=one.subject,
-            models=self._models_of(one),
+            models=models,
             untouched=untouched,
             attacked=attacked,
             not_run=self.found.not_run(against, self.spec.all_subjects[one.subject]),
+            classifies=Offer.CLASSES in self.found.cards[models[Arm.DEFENDED]].offers,
         )
 
     def _digests(self) -> dict[str, str]:

@@ -62,9 +62,12 @@ def _guarded(view: View) -> str:
 
 
 def _asked(case: Case, subject: str) -> str:
-    """A judge is shown replies as people saw them; how models are asked says nothing of it."""
+    """A judge is shown replies as people saw them, a classifier images: how models are asked says
+    nothing of these."""
     if is_judge(subject):
         return "shown the labelled replies"
+    if case.view.planned.classifies:
+        return "shown images alone"
     return serving_words(case.view.evidence.plan.spec)
 
 

@@ -25,9 +25,11 @@ def confidence_words(view: View) -> str:
 
 
 def unit_words(view: View, measure: str) -> str:
-    """What is counted: prompts, or clusters of prompts."""
-    prompts, units = view.evidence.plan.size(measure)
-    return "prompts" if units == prompts else "clusters of prompts"
+    """What is counted: prompts or images, or clusters of them."""
+    plan = view.evidence.plan
+    prompts, units = plan.size(measure)
+    noun = plan.measures[measure.partition("[")[0]].noun
+    return noun if units == prompts else f"clusters of {noun}"
 
 
 def spend_words(spend: Spend) -> str:

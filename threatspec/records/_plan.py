@@ -225,6 +225,13 @@ class PlannedMeasure(Model):
     """Units that have been read at each look; the last is `units`."""
     slices: dict[str, PlannedSlice] = Field(default_factory=dict)
     """Slices that a claim reads or a report shows, by `KEY=VALUE`."""
+    images: bool = False
+    """Whether each prompt comes with an image of its own."""
+
+    @property
+    def noun(self) -> str:
+        """What is counted, for people."""
+        return "images" if self.images else "prompts"
 
 
 class Panel(Model):
@@ -278,6 +285,8 @@ class PlannedClaim(Model):
     """Cells under attack, by arm; those of the undefended arm decide nothing."""
     not_run: tuple[str, ...] = ()
     """Attacks that access allows and the adversary does not list."""
+    classifies: bool = False
+    """Whether the subject is a classifier, which no serving says anything to."""
 
 
 class Execution(Model):

@@ -253,7 +253,7 @@ def cost(value: Spend) -> str:
 def measure(planned: PlannedMeasure) -> str:
     """What a measure counts."""
     settings = "".join(f", {k}: {knob(v)}" for k, v in planned.judge.items() if v and k != "use")
-    asked = f"{planned.prompts} prompts of {planned.benchmark} ({planned.split} split)"
+    asked = f"{planned.prompts} {planned.noun} of {planned.benchmark} ({planned.split} split)"
     if planned.units != planned.prompts:
         rule = "any prompt of it is" if planned.cluster == "any" else "all prompts of it are"
         asked = f"{planned.units} clusters of {asked}, a cluster being yes if {rule}"
