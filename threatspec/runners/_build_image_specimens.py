@@ -67,8 +67,8 @@ CLASSIFIERS: dict[str, Recipe] = {
     "mnist-mobilenet": Recipe(
         "mobilenet_v2",
         {
-            "depth_multiplier": 0.1, "min_depth": 8, "expand_ratio": 4.0,
-            "finegrained_output": False, "output_stride": 8, "classifier_dropout_prob": 0.1,
+            "depth_multiplier": 0.1, "min_depth": 8, "expand_ratio": 3.0,
+            "finegrained_output": False, "output_stride": 16, "classifier_dropout_prob": 0.1,
         },
         {"lr": 0.05, "steps": 440, "decay_at": (220, 350), "weight_decay": 5e-4},
     ),

@@ -11,6 +11,8 @@ from threatspec.subjects._card import Offer, SubjectCard
 
 __all__ = ["image_card"]
 
+_TWO = {"0": "LABEL_0", "1": "LABEL_1"}
+"""What `transformers` calls classes where a config says nothing of them: it leaves out two."""
 _SEEN = frozenset({Offer.IMAGE, Offer.LOGITS, Offer.GRADIENTS, Offer.WEIGHTS})
 
 
@@ -29,7 +31,7 @@ def image_card(
     known["image_flops"] = float(metadata.get("image_flops", 2.0 * known["parameters"]))
     architectures = config.get("architectures") or ()
     if any(str(name).endswith("ForImageClassification") for name in architectures):
-        labels = config["id2label"]
+        labels = config.get("id2label", _TWO)
         return SubjectCard(
             classes=tuple(str(labels[str(n)]) for n in range(len(labels))),
             image=_size(folder, config.get("image_size")),

@@ -175,8 +175,8 @@ def _pixels(subject: ClassifierSubject, rows: Sequence[TrainingRow]) -> torch.Te
 
 
 def _shape(job: ClassifierJob) -> Hyperparameters:
-    """As far as the order of rows depends on a job."""
-    return Hyperparameters(lr=job.lr, steps=job.steps, batch_size=job.batch_size)
+    """As far as the order of rows depends on a job; on the rate it does not."""
+    return Hyperparameters(lr=1.0, steps=job.steps, batch_size=job.batch_size)
 
 
 def _optimizer(own: Sequence[nn.Parameter], job: ClassifierJob) -> torch.optim.Optimizer:
