@@ -65,14 +65,26 @@ class Asks:
     optimised: list[Optimised] = field(default_factory=list)
 
     def drive(self, steps: Generator[Any, Any, Any]) -> Any:
-        """Answer until the generator returns; what it returns."""
+        """Answer until the generator returns; what it returns.
+
+        Training that left the finite numbers is thrown into it, for whoever can do without.
+        """
         with self.placed:
             try:
                 ask = next(steps)
                 while True:
-                    ask = steps.send(self.answer(ask))
+                    ask = self._next(steps, ask)
             except StopIteration as stop:
                 return stop.value
+
+    def _next(self, steps: Generator[Any, Any, Any], ask: Any) -> Any:
+        try:
+            answer = self.answer(ask)
+        except ThreatspecError as error:
+            if error.code != "TS-DIVERGED":
+                raise
+            return steps.throw(error)
+        return steps.send(answer)
 
     def answer(self, ask: Any) -> Any:
         """Trajectory, Mask, Edited or Suffix."""

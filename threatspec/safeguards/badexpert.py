@@ -6,16 +6,20 @@ auxiliary M' that keeps the task and loses much of a backdoor (clean fine-tuning
 With y = argmax M(x), u = B(x)_y and v = M'(x)_y an input looks backdoored if u is high and v low.
 
 Other than published: the threshold is set on held-out clean images, never on what is tested, and
-the expert's rate is chosen by what a defender sees, the expert's accuracy on clean images.
+both learning rates are chosen by what a defender sees, accuracy on the clean images that were
+trained on: the expert's should be about half gone, the auxiliary's rate the highest from which it
+comes back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from threatspec.errors import ThreatspecError
 from threatspec.records import Spend
 from threatspec.safeguards._clean_split import clean_split, requests_of, shifted
 from threatspec.safeguards._screening import ScoreScreen, accuracy, correct, threshold_at
@@ -60,18 +64,20 @@ class BadExpertConfig(SafeguardConfig):
     """Share of clean images that may be rejected; the threshold keeps to it on held-out ones."""
     held_out: float = Field(default=0.5, gt=0, lt=1)
     """Share of the clean images that only the threshold is set on."""
-    rates: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-    """Learning rates that are tried for the expert, each from the same weights."""
+    rates: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1e-4, 2e-4, 4e-4, 8e-4, 16e-4, 32e-4)
+    """Learning rates that are tried for the expert, the lowest first, each from the same weights,
+    until one leads below the middle of `window`."""
     window: tuple[float, float] = (0.3, 0.7)
     """Where the expert's accuracy on the clean images that it was trained on should be: the rate
     is taken that comes closest to the middle."""
     expert_steps: Annotated[Count, Field(ge=1)] = 15
     """Optimiser steps (Adam) of the expert at one rate."""
-    auxiliary_lr: float = Field(default=0.01, gt=0, le=1)
-    """Learning rate of the auxiliary at the first step (SGD, Nesterov momentum 0.9, weight decay
-    1e-4): high, so that accuracy falls before it recovers."""
-    auxiliary_steps: Annotated[Count, Field(ge=1)] = 50
-    """Optimiser steps of the auxiliary."""
+    auxiliary_rates: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.4, 0.2, 0.1, 0.05, 0.02)
+    """Learning rates at the first step that are tried for the auxiliary (SGD, Nesterov momentum
+    0.9, weight decay 1e-4), the highest first: that is taken from which accuracy on the clean
+    images that it was trained on comes back to the subject's."""
+    auxiliary_steps: Annotated[Count, Field(ge=1)] = 100
+    """Optimiser steps of the auxiliary at one rate."""
     decays: Annotated[Count, Field(ge=0)] = 4
     """How often the auxiliary's rate falls, after equal parts of its steps."""
     decay: float = Field(default=0.1, gt=0, le=1)
@@ -84,16 +90,17 @@ class BadExpertConfig(SafeguardConfig):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if not self.rates:
-            raise ValueError("rates must have at least one learning rate")
+        if not self.rates or not self.auxiliary_rates:
+            raise ValueError("rates and auxiliary_rates must have at least one learning rate each")
         if not 0 <= self.window[0] < self.window[1] <= 1:
             raise ValueError(f"window must be (low, high) within 0 to 1, but is {self.window}")
         return self
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of everything that is trained."""
-        return len(self.rates) * self.expert_steps + self.auxiliary_steps
+        """Optimiser steps if every rate is tried."""
+        expert = len(self.rates) * self.expert_steps
+        return expert + len(self.auxiliary_rates) * self.auxiliary_steps
 
     @property
     def decay_at(self) -> tuple[int, ...]:
@@ -113,7 +120,8 @@ def score_of(
     Args:
         subject, expert, auxiliary: class probabilities (inputs, classes) of M, B and M'.
 
-    `ensemble` is -min(a v / u, (1 - u) / (b - v)+), with u and (b - v)+ at least 1e-8.
+    `ensemble` is -min(a v / u, (1 - u) / (b - v)+), with u, 1 - u and (b - v)+ at least 1e-8: an
+    expert that is certain to the last digit condemns nothing that the auxiliary clears.
     """
     import numpy as np
 
@@ -128,7 +136,7 @@ def score_of(
     if config.score == "agreement":
         return (expert.argmax(axis=1) == best).astype(np.float64)
     left = config.a * v / np.maximum(u, _LEAST)
-    right = (1 - u) / np.maximum(config.b - v, _LEAST)
+    right = np.maximum(1 - u, _LEAST) / np.maximum(config.b - v, _LEAST)
     found: NDArray[np.float64] = -np.minimum(left, right)
     return found
 
@@ -162,8 +170,8 @@ class BadExpert(Safeguard):
         return ("benign",)
 
     def cost(self, subject: SubjectCard, config: BadExpertConfig, rows: int, words: int) -> Spend:
-        """Every rate of the expert, and the auxiliary: three passes for an image that is trained
-        on. Reading clean images is not counted, as reading is nowhere."""
+        """At most, if every rate is tried: three passes for an image that is trained on. Reading
+        clean images is not counted, as reading is nowhere."""
         return classifier_spend(subject, config.steps, config.batch_size)
 
     def repair(
@@ -176,9 +184,8 @@ class BadExpert(Safeguard):
         """
         _warn(context)
         clean = clean_split(context, config.held_out)
-        expert, chosen = yield from _expert(context, config, clean.fitting)
-        auxiliary = yield from _auxiliary(context, config, clean.fitting)
-        kept = accuracy(context, clean.fitting, auxiliary)
+        expert, told = yield from _expert(context, config, clean.fitting)
+        auxiliary, more = yield from _auxiliary(context, config, clean.fitting)
         made = (expert, auxiliary)
         scores = _held_out_scores(context, config, clean.held_out, made)
         if config.score == "agreement":
@@ -187,7 +194,7 @@ class BadExpert(Safeguard):
             found["held_out_fpr"] = above
         else:
             found = threshold_at(scores, config.fpr, context).plain
-        found |= {**chosen, "auxiliary_accuracy": kept, "artefacts": list(made)}
+        found |= {**told, **more, "artefacts": list(made)}
         return Fitted(provided=found)
 
     def serving_policy(
@@ -203,39 +210,87 @@ def _warn(context: SafeguardContext) -> None:
         context.warn(f"{text}known to be weaker: its expert forgets a backdoor with the task")
 
 
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """One learning rate, and what it led to."""
+
+    rate: float
+    accuracy: float
+    """On the clean images that were trained on, by their right classes; 0 if training left the
+    finite numbers."""
+    artefact: str
+
+    @property
+    def plain(self) -> dict[str, float]:
+        return {"rate": self.rate, "accuracy": self.accuracy}
+
+
 def _expert(
     context: SafeguardContext, config: BadExpertConfig, rows: Sequence[TrainingRow]
 ) -> Generator[Ask, Answer, tuple[str, dict[str, Any]]]:
     """The expert of the rate whose accuracy on clean images comes closest to the window's middle;
     with a warning if that is outside of it."""
-    wrong = shifted(rows, context.subject.classes)
-    tried: list[tuple[float, float, str]] = []
-    for rate in config.rates:
+    wrong, (low, high) = shifted(rows, context.subject.classes), config.window
+    middle, tried = (low + high) / 2, list[_Tried]()
+    for rate in sorted(config.rates):
         job = ClassifierJob(
             rows=wrong, seeds=dict(context.seeds), lr=rate, steps=config.expert_steps,
             batch_size=config.batch_size, optimizer="adam", batch_norm=config.batch_norm,
         )  # fmt: skip
-        made = (yield job).last.artefact
-        tried.append((rate, accuracy(context, rows, made), made))
-    low, high = config.window
-    rate, reached, made = min(tried, key=lambda one: abs(one[1] - (low + high) / 2))
-    if not low <= reached <= high:
+        tried.append((yield from _one(context, job, rows)))
+        if tried[-1].accuracy < middle:
+            break
+    best = min(_whole(tried), key=lambda one: abs(one.accuracy - middle))
+    if not low <= best.accuracy <= high:
         text = f"TS-SAFEGUARD: no rate of badexpert's expert led to a clean accuracy in {low:g} to "
-        context.warn(f"{text}{high:g}; {rate:g} was taken, with {reached:.3f}")
-    ladder = [{"rate": each, "accuracy": got} for each, got, _ in tried]
-    return made, {"expert_rate": rate, "expert_accuracy": reached, "ladder": ladder}
+        context.warn(f"{text}{high:g}; {best.rate:g} was taken, with {best.accuracy:.3f}")
+    return best.artefact, {"expert": best.plain, "expert_tried": [one.plain for one in tried]}
 
 
 def _auxiliary(
     context: SafeguardContext, config: BadExpertConfig, rows: Sequence[TrainingRow]
-) -> Generator[Ask, Answer, str]:
-    trained = yield ClassifierJob(
-        rows=tuple(rows), seeds=dict(context.seeds), lr=config.auxiliary_lr,
-        steps=config.auxiliary_steps, batch_size=config.batch_size, optimizer="sgd", momentum=0.9,
-        nesterov=True, weight_decay=1e-4, decay_at=config.decay_at, decay=config.decay,
-        batch_norm=config.batch_norm,
-    )  # fmt: skip
-    return str(trained.last.artefact)
+) -> Generator[Ask, Answer, tuple[str, dict[str, Any]]]:
+    """The auxiliary of the highest rate from which accuracy on clean images comes back; with a
+    warning, of the rate with the highest accuracy if it never does."""
+    wanted, tried = accuracy(context, rows, None), list[_Tried]()
+    for rate in sorted(config.auxiliary_rates, reverse=True):
+        job = ClassifierJob(
+            rows=tuple(rows), seeds=dict(context.seeds), lr=rate, steps=config.auxiliary_steps,
+            batch_size=config.batch_size, optimizer="sgd", momentum=0.9, nesterov=True,
+            weight_decay=1e-4, decay_at=config.decay_at, decay=config.decay,
+            batch_norm=config.batch_norm,
+        )  # fmt: skip
+        tried.append((yield from _one(context, job, rows)))
+        if tried[-1].accuracy >= wanted:
+            break
+    best = max(_whole(tried), key=lambda one: one.accuracy)
+    if best.accuracy < wanted:
+        text = f"TS-SAFEGUARD: no rate of badexpert's auxiliary led back to {wanted:.3f} on clean "
+        context.warn(f"{text}images; {best.rate:g} was taken, with {best.accuracy:.3f}")
+    told = {"auxiliary": best.plain, "auxiliary_tried": [one.plain for one in tried]}
+    return best.artefact, told
+
+
+def _one(
+    context: SafeguardContext, job: ClassifierJob, rows: Sequence[TrainingRow]
+) -> Generator[Ask, Answer, _Tried]:
+    try:
+        trained = yield job
+    except ThreatspecError as error:
+        if error.code != "TS-DIVERGED":
+            raise
+        return _Tried(job.lr, 0.0, "")
+    made = str(trained.last.artefact)
+    return _Tried(job.lr, accuracy(context, rows, made), made)
+
+
+def _whole(tried: Sequence[_Tried]) -> list[_Tried]:
+    """Those that there are weights of. Raises ThreatspecError TS-DIVERGED for none."""
+    found = [one for one in tried if one.artefact]
+    if not found:
+        text = f"training must stay finite at a rate of {min(one.rate for one in tried):g} at "
+        raise ThreatspecError("TS-DIVERGED", f"{text}least, but does not; write lower rates")
+    return found
 
 
 def _held_out_scores(
