@@ -38,6 +38,9 @@ def _head(found: Audit) -> Iterator[str]:
     yield f"{found.prompts} prompts in {found.clusters} clusters: {splits}"
     if found.absent:
         yield f"described categories without a prompt: {', '.join(found.absent)}"
+    if found.images:
+        yield f"images: {found.images.says}"
+        yield from (f"cannot be used: {why}" for why in found.images.why)
 
 
 def _tables(found: Audit) -> Iterator[Table]:

@@ -14,14 +14,22 @@ if TYPE_CHECKING:
 
 __all__ = ["explained"]
 
+_LOOKED_AT = 200
+"""Images that are read to say how large they are."""
+
 
 def explained(name: str) -> Iterator[Explanation]:
     """A benchmark that ships or is installed, a file, a data set, or a description of one."""
     from threatspec.measures import BENCHMARKS, benchmark
     from threatspec.measures.benchmarks import absent, copies_of, description_of
+    from threatspec.subjects.images.folders import FOLDERS, is_folder_name
 
     here, about = Path.cwd(), None
-    if not name.startswith(("file:", "hf:")) and name not in BENCHMARKS.names():
+    if name in FOLDERS:
+        yield _folder(name)
+        return
+    own = name.startswith(("file:", "hf:")) or is_folder_name(name.replace("/not-", ":", 1))
+    if not own and name not in BENCHMARKS.names():
         about = description_of(name, here)
         if about is None or about.obtain is None:
             return
@@ -31,14 +39,30 @@ def explained(name: str) -> Iterator[Explanation]:
         )
         return
     found = benchmark(name, here, fetch=False)
-    facts = [*_facts(found)]
+    facts = [*_facts(found, here)]
     if about is not None:
         facts += [("copy", ", ".join(str(path) for path, _ in copies_of(name, here)))]
     text = _categories(about) if about else ""
     yield Explanation(name, "benchmark", found.says, (*facts, *_plug_in(name)), text=text)
 
 
-def _facts(found: Benchmark) -> Iterator[Fact]:
+def _folder(kind: str) -> Explanation:
+    """A set of images of which the user has a copy as a folder."""
+    from threatspec.subjects.images.folders import FOLDERS
+
+    about = FOLDERS[kind]
+    facts = (
+        ("named as", f"{kind}:PATH, the folder relative to the claims file"),
+        ("less a class", f"{kind}/not-CLASS:PATH, without the images of one class"),
+        ("licence", about.licence),
+        ("source", about.source),
+    )
+    return Explanation(kind, "benchmark, your copy", about.says, facts)
+
+
+def _facts(found: Benchmark, folder: Path) -> Iterator[Fact]:
+    from threatspec.measures.benchmarks import looks_like
+
     splits: dict[str, int] = {}
     for item in found.items():
         splits[item.split] = splits.get(item.split, 0) + 1
@@ -47,6 +71,8 @@ def _facts(found: Benchmark) -> Iterator[Fact]:
     for item in found.items():
         for key, value in item.all_slices.items():
             slices.setdefault(key, set()).add(value)
+    if images := looks_like(found.items(), folder, _LOOKED_AT):
+        yield "images", images.says
     if slices:
         yield "slices", ", ".join(f"{key} ({len(values)})" for key, values in slices.items())
     yield "licence", found.licence

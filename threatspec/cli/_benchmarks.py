@@ -120,7 +120,8 @@ def audit(name: str, against: tuple[str, ...], as_json: bool) -> int:
     from threatspec.cli._streams import unread_is_no_failure
     from threatspec.measures.benchmarks import audited
 
-    found = audited(_found(name), [(one, _found(one)) for one in against], _categories(name))
+    others = [(one, _found(one)) for one in against]
+    found = audited(_found(name), others, _categories(name), Path.cwd())
     with unread_is_no_failure():
         if as_json:
             click.echo(json.dumps(found.model_dump(mode="json", by_alias=True), indent=1))
@@ -135,7 +136,7 @@ def _found(name: str) -> Benchmark:
     from threatspec.measures.benchmarks import file_benchmark
 
     path = Path(name)
-    return file_benchmark(path) if path.is_file() else benchmark(name, Path.cwd())
+    return file_benchmark(path, Path.cwd()) if path.is_file() else benchmark(name, Path.cwd())
 
 
 def _categories(name: str) -> list[str]:

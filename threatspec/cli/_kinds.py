@@ -31,8 +31,11 @@ def _attacks() -> Iterable[Entry]:
 def _benchmarks() -> Iterable[Entry]:
     from threatspec.measures import BENCHMARKS
     from threatspec.measures.benchmarks import absent, shipped
+    from threatspec.subjects.images.folders import FOLDERS
 
     yield from ((name, found.says) for name, found in BENCHMARKS.survey()[0].items())
+    for name, folder in FOLDERS.items():
+        yield name, f"(your copy: {name}:PATH) {folder.says}"
     for name, about in shipped().items():
         missing = absent(name, Path.cwd()) is not None
         state = "not here, gated" if about.gated else "not here"

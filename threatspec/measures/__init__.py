@@ -54,11 +54,12 @@ def benchmark(name: str, folder: Path, *, fetch: bool = True) -> Benchmark:
 
     Args:
         name: what ships or is installed, the name of a description that a card in the workspace is
-            a copy of, `file:PATH` relative to `folder`, or `hf:REPO@REVISION`.
+            a copy of, `file:PATH` relative to `folder`, `hf:REPO@REVISION`, or a folder of images
+            (`cifar10:PATH`, relative to `folder`).
         folder: that of the claims file.
         fetch: whether a data set may be fetched from its hub; if not, only the cache is looked at.
 
-    Raises ThreatspecError TS-UNKNOWN-BENCHMARK, TS-FILE-MISSING, TS-DATA, TS-GATED,
+    Raises ThreatspecError TS-UNKNOWN-BENCHMARK, TS-FILE-MISSING, TS-DATA, TS-GATED, TS-IMAGE,
     TS-MISSING-EXTRA; SpecErrors for a wrong card.
     """
     if name not in BENCHMARKS.names():

@@ -25,6 +25,7 @@ from threatspec.errors import ThreatspecError
 from threatspec.measures.base import Item
 from threatspec.records import Overlap
 from threatspec.subjects.images import read_image
+from threatspec.subjects.images.folders import FOLDERS
 
 __all__ = [
     "NEAR",
@@ -100,7 +101,10 @@ def _near_shown(own: Sequence[Shown], others: Sequence[Shown]) -> set[Shown]:
 
 @lru_cache(maxsize=1 << 16)
 def _content(ref: str, folder: Path) -> str:
-    """Of an image that cannot be read the reference alone is known."""
+    """Of an image that cannot be read, or of a set that is too large for it, the reference alone is
+    known."""
+    if ref.partition(":")[0] in FOLDERS and not FOLDERS[ref.partition(":")[0]].compared:
+        return ref
     try:
         image = read_image(ref, folder)
     except ThreatspecError:

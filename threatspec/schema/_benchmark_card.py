@@ -45,6 +45,8 @@ class BenchmarkColumns(Described):
     """What the judge `exact` looks for: text, or a list of texts."""
     refusal: Column | None = None
     """A refusal of the prompt."""
+    image: Column | None = None
+    """The image that is shown: a file beside this one, or a reference such as `photo:chelsea`."""
     choices: Annotated[tuple[Column, ...], Field(max_length=26)] = ()
     """Given answers: one column that holds a list, or a column for each."""
     right: Column | None = None

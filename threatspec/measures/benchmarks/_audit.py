@@ -11,6 +11,7 @@ from pydantic import Field
 
 from threatspec.measures._near import NearIndex, by_image, overlap, parts_of, shown
 from threatspec.measures.base import Benchmark, Item
+from threatspec.measures.benchmarks._looks import Looks, looks_like
 from threatspec.records import Overlap
 from threatspec.schema import Model
 
@@ -101,6 +102,8 @@ class Audit(Model):
     lengths: tuple[Lengths, ...]
     repetition: Repetition
     overlaps: tuple[Overlap, ...]
+    images: Looks | None = None
+    """Of prompts that show one; None if none does."""
 
 
 def audited(
@@ -128,13 +131,21 @@ def audited(
         splits=dict(Counter(item.split for item in items)),
         balance=tuple(_balance(items)),
         absent=tuple(name for name in categories if name not in known),
-        missing={name: sum(not has(item) for item in items) for name, has in _FIELDS.items()},
+        missing=_missing(items),
         lengths=tuple(_lengths(items)),
         repetition=_repetition(items, folder),
         overlaps=tuple(
             overlap(found.name, items, name, one.items(), folder) for name, one in others
         ),
+        images=looks_like(items, folder),
     )
+
+
+def _missing(items: Sequence[Item]) -> dict[str, int]:
+    """Prompts without a field; an image is missed only where others have one."""
+    found = {name: sum(not has(item) for item in items) for name, has in _FIELDS.items()}
+    without = sum(not item.image for item in items)
+    return found | ({"image": without} if without < len(items) else {})
 
 
 def _balance(items: Sequence[Item]) -> Iterator[Balance]:

@@ -18,7 +18,7 @@ from threatspec.schema._benchmark_card import Reading
 
 __all__ = ["BadRow", "NullPrompt", "RowReader"]
 
-_OWN = ("answer", "refusal", "response")
+_OWN = ("answer", "refusal", "response", "image")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from functools import lru_cache
+import os
+from collections.abc import Iterable, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from threatspec.errors import ThreatspecError
@@ -12,9 +13,10 @@ from threatspec.loading import load_model
 from threatspec.measures.base import Benchmark, Item
 from threatspec.measures.benchmarks._columns import BadRow, NullPrompt, RowReader
 from threatspec.measures.benchmarks._descriptions import described
+from threatspec.measures.benchmarks._images import placed
 from threatspec.measures.benchmarks._tables import Line, bad_line, read_lines, stem_of
 from threatspec.measures.benchmarks._taxonomy import Taxonomy
-from threatspec.schema import BenchmarkCard, DescriptionCard
+from threatspec.schema import BenchmarkCard, DescriptionCard, content_id
 
 __all__ = ["FileBenchmark", "card_beside", "file_benchmark", "read_benchmark", "read_items"]
 
@@ -22,15 +24,23 @@ __all__ = ["FileBenchmark", "card_beside", "file_benchmark", "read_benchmark", "
 class FileBenchmark(Benchmark):
     """Items of one file."""
 
-    def __init__(self, card: BenchmarkCard, items: tuple[Item, ...]) -> None:
+    def __init__(
+        self, card: BenchmarkCard, items: tuple[Item, ...], images: Mapping[str, str] | None = None
+    ) -> None:
         self.name, self.says = card.name, card.says
         self.licence, self.source = card.licence, card.source
         self.gated = card.gated
-        self._items = items
+        self._items, self._images = items, images or {}
 
     def items(self, split: str | None = None) -> tuple[Item, ...]:
         """All items, or those of one split."""
         return tuple(item for item in self._items if split in {None, item.split})
+
+    @cached_property
+    def digest(self) -> str:
+        """Derived from all items, and from the content of the files that they show."""
+        own = super().digest
+        return content_id("benchmark", [own, dict(self._images)]) if self._images else own
 
 
 def card_beside(path: Path) -> Path:
@@ -38,8 +48,12 @@ def card_beside(path: Path) -> Path:
     return path.parent / f"{stem_of(path.name)}.card.yaml"
 
 
-def file_benchmark(path: Path) -> FileBenchmark:
+def file_benchmark(path: Path, folder: Path | None = None) -> FileBenchmark:
     """The benchmark in `path`, which must be what its card says.
+
+    Args:
+        path: the file.
+        folder: that of the spec, from which references to images are told; absent = the file's.
 
     Raises ThreatspecError TS-FILE-MISSING if there is no such file or no card, TS-DATA if the file
     is not the one that the card describes or a line is no item, TS-MISSING-EXTRA.
@@ -51,13 +65,17 @@ def file_benchmark(path: Path) -> FileBenchmark:
     if card.file != path.name or card.data_set:
         text = f"the card beside {path.name} must describe it, but describes {card.file}"
         raise ThreatspecError("TS-DATA", text + (f" of {card.data_set}" if card.data_set else ""))
-    return read_benchmark(path, card, path.parent)
+    return read_benchmark(path, card, path.parent, folder or path.parent)
 
 
-def read_benchmark(path: Path, card: BenchmarkCard, place: Path) -> FileBenchmark:
-    """The rows of `path` as `card` says; descriptions are looked for around `place`.
+def read_benchmark(
+    path: Path, card: BenchmarkCard, place: Path, folder: Path | None = None
+) -> FileBenchmark:
+    """The rows of `path` as `card` says; descriptions are looked for around `place`, and images
+    beside the file, which references tell from `folder`.
 
-    Raises ThreatspecError TS-DATA, TS-MISSING-EXTRA.
+    Raises ThreatspecError TS-DATA, TS-IMAGE for a file of an image that is not there,
+    TS-MISSING-EXTRA.
     """
     about = described(card.description, place) if card.description else None
     state = path.stat()
@@ -65,11 +83,14 @@ def read_benchmark(path: Path, card: BenchmarkCard, place: Path) -> FileBenchmar
         card.model_dump_json(by_alias=True),
         about.model_dump_json(by_alias=True) if about else "",
     )
-    return _read(path.resolve(), texts, state.st_mtime_ns, state.st_size)
+    way = Path(os.path.relpath(path.parent, folder or path.parent)).as_posix()
+    return _read(path.resolve(), texts, state.st_mtime_ns, state.st_size, way)
 
 
 @lru_cache(maxsize=32)
-def _read(path: Path, texts: tuple[str, str], modified_ns: int, size: int) -> FileBenchmark:
+def _read(
+    path: Path, texts: tuple[str, str], modified_ns: int, size: int, way: str
+) -> FileBenchmark:
     card = BenchmarkCard.model_validate_json(texts[0])
     about = DescriptionCard.model_validate_json(texts[1]) if texts[1] else None
     data = path.read_bytes()
@@ -85,7 +106,8 @@ def _read(path: Path, texts: tuple[str, str], modified_ns: int, size: int) -> Fi
     if card.prompts not in {None, len(items)}:
         text = f"{name} must hold {card.prompts} items as its card says, but has {len(items)}"
         raise ThreatspecError("TS-DATA", text)
-    return FileBenchmark(card, items)
+    items, images = placed(items, path.parent, way, shown)
+    return FileBenchmark(card, items, images)
 
 
 def read_items(

@@ -24,7 +24,7 @@ def hub_benchmark(name: str, place: Path, *, fetch: bool) -> FileBenchmark:
     Raises ThreatspecError TS-DATA, TS-GATED, TS-MISSING-EXTRA; SpecErrors for a wrong card.
     """
     card = hub_card(name, place)
-    return read_benchmark(_file(name, card, fetch=fetch), card, place)
+    return read_benchmark(_file(name, card, fetch=fetch), card, place, place)
 
 
 def hub_card(name: str, place: Path) -> BenchmarkCard:

@@ -27,7 +27,7 @@ def named_benchmark(name: str, place: Path, *, fetch: bool) -> FileBenchmark | N
     path, card = one_of(name, found)
     if card.data_set is not None:
         return hub_benchmark(card.data_set, place, fetch=fetch)
-    return file_benchmark(path.parent / card.file)
+    return file_benchmark(path.parent / card.file, place)
 
 
 def absent(name: str, place: Path) -> DescriptionCard | None:

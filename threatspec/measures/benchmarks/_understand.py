@@ -29,6 +29,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "answer": ("answer", "completion"),
     "references": ("references", "accepted_answers"),
     "refusal": ("refusal",),
+    "image": ("image", "image_path", "image_file"),
     "response": ("response", "reply", "model_response"),
     "label": ("label", "human_label"),
 }
@@ -112,6 +113,8 @@ def _fits(field: str, column: str, rows: Sequence[Row]) -> bool:
         return plain and len(set(map(str, values))) == len(values)
     if field == "label":
         return all(value is None or value in {"yes", "no"} for value in values)
+    if field == "image":
+        return all(value is None or isinstance(value, str) for value in values)
     if field == "turns":
         return all(value is None or isinstance(value, (list, str)) for value in values)
     return True

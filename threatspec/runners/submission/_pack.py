@@ -14,6 +14,7 @@ from threatspec.measures.benchmarks import card_beside
 from threatspec.resources import CONTENT, PACKAGE, shipped
 from threatspec.runners.submission._secrets import refuse_secrets
 from threatspec.schema import Spec
+from threatspec.subjects.images.folders import FOLDERS
 
 __all__ = ["pack_program", "pack_workspace", "workspace_files"]
 
@@ -21,7 +22,7 @@ _NEVER = (".git", ".venv", "venv", "/runs/", "__pycache__", "*.egg-info", "node_
 _LISTS = (".gitignore", ".threatspecignore", ".rayignore")
 """The last one that names a file decides. They stay here: Ray would apply them once more."""
 _SHOWN = 5
-_LOCAL = ("file:", "path:")
+_LOCAL = frozenset({"file", "path", *FOLDERS})
 _ENTRY = 76 + 46
 """Bytes that one file adds to an archive beside its content and twice its name, at most."""
 
@@ -116,8 +117,8 @@ def _places(spec: LoadedSpec) -> Iterator[Path]:
     """What the spec reads and names, absolute; of names only those that are relative."""
     yield from (Path(os.path.abspath(file)) for file in spec.files)
     for name in _names(spec.spec):
-        kind = next((prefix for prefix in _LOCAL if name.startswith(prefix)), None)
-        place = name.removeprefix(kind).partition("#")[0] if kind else ""
+        kind, _, rest = name.partition(":")
+        place = rest.partition("#")[0] if kind.partition("/not-")[0] in _LOCAL else ""
         if place and not place.startswith(("/", "~")):
             yield Path(os.path.abspath(spec.folder / place))
 

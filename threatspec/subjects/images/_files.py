@@ -12,17 +12,22 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["MOST_PIXELS", "open_image"]
+__all__ = ["FORMATS", "MOST_PIXELS", "open_image"]
 
 MOST_PIXELS = 50_000_000
 """A file that says it has more is not opened: a few kilobytes may unfold to gigabytes."""
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _MODES = {"1": "L", "L": "L", "RGB": "RGB"}
 """Modes that are read, and as what; a palette, transparency or 16 bits would be guessed at."""
 
 
-def open_image(path: Path, ref: str) -> NDArray[np.uint8]:
+def open_image(path: Path, ref: str, formats: tuple[str, ...] = FORMATS) -> NDArray[np.uint8]:
     """A file as bytes: (height, width, 1 or 3).
+
+    Args:
+        path: where it is.
+        ref: how it is called, for messages.
+        formats: that it may have, whatever its name says.
 
     Raises ThreatspecError TS-IMAGE for a file that is not there, is truncated, of another mode or
     bit depth, or larger than `MOST_PIXELS`; TS-MISSING-EXTRA without Pillow.
@@ -35,7 +40,7 @@ def open_image(path: Path, ref: str) -> NDArray[np.uint8]:
     import numpy as np
 
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as opened:
+        with warnings.catch_warnings(), Image.open(path, formats=formats) as opened:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             _check(opened.size, opened.mode, ref)
             image = opened.convert(_MODES[opened.mode])
@@ -44,7 +49,7 @@ def open_image(path: Path, ref: str) -> NDArray[np.uint8]:
             f"{ref} must be a file, but there is none; it is looked for in {path}"
         ) from None
     except UnidentifiedImageError:
-        raise _unusable(f"{ref} must be one of {', '.join(_FORMATS)}, but is none") from None
+        raise _unusable(f"{ref} must be one of {', '.join(formats)}, but is none") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unusable(f"{ref} must be a whole image, but cannot be read: {error}") from None
     found: NDArray[np.uint8] = np.asarray(image, dtype=np.uint8).copy()

@@ -1,11 +1,13 @@
 """From a reference to bytes: what stands before the colon says where an image is.
 
 `digits:N` and `mnist5k:N` are of data sets that travel in packages, `photo:NAME` is a photograph of
-scikit-image, `file:PATH` a PNG, JPEG, BMP or WebP file of the user's, relative to the spec.
+scikit-image, `file:PATH` a PNG, JPEG, BMP or WebP file of the user's, relative to the spec, and
+`cifar10:PATH#test/17` an image of a set that the user has as a folder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +15,13 @@ from typing import TYPE_CHECKING
 from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.subjects._request import Request
 from threatspec.subjects.images._sources import PACKAGED, PHOTOGRAPHS, package_file
+from threatspec.subjects.images.folders import FOLDERS, PARTS, image_folder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["image_of", "read_image"]
+__all__ = ["KINDS", "image_of", "read_image"]
 
 
 def image_of(request: Request, folder: Path = Path()) -> NDArray[np.uint8]:
@@ -36,28 +39,59 @@ def image_of(request: Request, folder: Path = Path()) -> NDArray[np.uint8]:
 def read_image(ref: str, folder: Path = Path()) -> NDArray[np.uint8]:
     """The image that `ref` means, as bytes: (height, width, 1 or 3).
 
-    Raises ThreatspecError TS-IMAGE for one that is not there or cannot be used, TS-MISSING-EXTRA
-    for a package that is not installed.
+    Raises ThreatspecError TS-IMAGE for one that is not there or cannot be used, TS-FILE-MISSING for
+    a folder of images that is not there, TS-MISSING-EXTRA for a package that is not installed.
     """
-    kind, colon, name = ref.partition(":")
-    if kind in PACKAGED and colon:
-        return _packaged(kind, name)
-    if kind == "photo" and name in PHOTOGRAPHS:
-        return _opened(package_file("skimage", "scikit-image", f"data/{name}.png"), ref)
-    if kind == "file" and name:
-        return _opened(folder / name, ref)
-    known = [f"photo:{one}" for one in PHOTOGRAPHS]
-    text = "an image must be digits:N, mnist5k:N, photo:NAME or file:PATH, but got"
-    raise ThreatspecError("TS-IMAGE", f"{text} {ref!r}{did_you_mean(ref, known)}")
+    kind, _, name = ref.partition(":")
+    if kind in KINDS and name:
+        return KINDS[kind](kind, name, folder)
+    raise _unknown(ref)
 
 
-def _packaged(kind: str, number: str) -> NDArray[np.uint8]:
+def _unknown(ref: str) -> ThreatspecError:
+    known = [f"{one}:" for one in KINDS] + [f"photo:{one}" for one in PHOTOGRAPHS]
+    text = "an image must be digits:N, mnist5k:N, photo:NAME, file:PATH or of a folder "
+    text += f"({', '.join(FOLDERS)}), but got {ref!r}"
+    return ThreatspecError("TS-IMAGE", f"{text}{did_you_mean(ref, known)}")
+
+
+def _packaged(kind: str, number: str, folder: Path) -> NDArray[np.uint8]:
     data = PACKAGED[kind]
     if not number.isdecimal() or int(number) >= data.count:
         text = f"{kind} has images 0 to {data.count - 1}, but got {number!r}"
         raise ThreatspecError("TS-IMAGE", text)
     found: NDArray[np.uint8] = data.images[int(number)]
     return found
+
+
+def _photograph(kind: str, name: str, folder: Path) -> NDArray[np.uint8]:
+    if name not in PHOTOGRAPHS:
+        raise _unknown(f"{kind}:{name}")
+    return _opened(package_file("skimage", "scikit-image", f"data/{name}.png"), f"{kind}:{name}")
+
+
+def _file(kind: str, name: str, folder: Path) -> NDArray[np.uint8]:
+    return _opened(folder / name, f"{kind}:{name}")
+
+
+def _of_folder(kind: str, name: str, folder: Path) -> NDArray[np.uint8]:
+    """`PATH#PART/NAME` of a set that the user has as a folder."""
+    place, _, image = name.partition("#")
+    part, _, own = image.partition("/")
+    if part not in PARTS or not own:
+        text = f"an image of a folder must be {kind}:PATH#train/NAME or #test/NAME, but got"
+        raise ThreatspecError("TS-IMAGE", f"{text} {kind}:{name!r}")
+    return image_folder(f"{kind}:{place}", folder).image(PARTS[part], own)
+
+
+KINDS: dict[str, Callable[[str, str, Path], NDArray[np.uint8]]] = {
+    **dict.fromkeys(PACKAGED, _packaged),
+    "photo": _photograph,
+    "file": _file,
+    **dict.fromkeys(FOLDERS, _of_folder),
+}
+"""Who reads an image, by what stands before the colon: told that, what follows, and the folder of
+the spec."""
 
 
 @lru_cache(maxsize=64)
