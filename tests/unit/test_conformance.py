@@ -55,6 +55,12 @@ GIVEN: dict[str, dict[str, Any]] = {
 }
 """Knobs that safeguards have no default for."""
 
+SHOWN: dict[str, dict[str, Any]] = {
+    "image-control": {"noise": "sign"},
+    "image-perturbation": {"target_class": "3"},
+    "transfer-image": {"target_class": "3", "surrogate": "specimen:mnist-plain"},
+}
+"""Knobs of attacks on images, which are made on a classifier."""
 READ: dict[str, dict[str, Any]] = {
     "kl-profile": {"benchmark": "specimen/restricted", "prompts": 4, "tokens": 3},
     "refusal-strength": {
@@ -81,6 +87,9 @@ def attack_suites() -> Iterator[tuple[str, type]]:
             own["knobs"] |= {"rewriter": "rows:turns.jsonl"}
         if kind == "transfer-suffix":
             own["knobs"] |= {"surrogate": "specimen:undefended"}
+        if kind in SHOWN:
+            own["knobs"] |= SHOWN[kind]
+            own |= {"subject": "specimen:mnist-plain", "source": "mnist5k#attack_train"}
         yield f"TestAttack_{kind}", type(kind, (AttackConformance,), own)
 
 
