@@ -25,6 +25,7 @@ from threatspec.runners._build_image_specimens import (
     build_classifier,
     write_classifier,
 )
+from threatspec.runners._build_seeing_specimen import SEERS, build_seer, write_seer
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.safeguards import SAFEGUARDS, SafeguardContext
 from threatspec.subjects import Offer, SubjectCard
@@ -222,13 +223,18 @@ def main() -> None:
     """Build all specimens, or those that are named, and replace the shipped files."""
     began, names = time.perf_counter(), sys.argv[1:]
     place = specimen_weights("undefended").parent / "digests.json"
-    digests = json.loads(place.read_text(encoding="utf-8"))
+    digests: dict[str, str] = {}
     for name, model in _wanted(names).items():
         digests[name] = _written(name, model)
     for name in CLASSIFIERS:
         if name in names or not names:
             digests[name] = write_classifier(name, build_classifier(name))
             print(f"{name}: sha256 {digests[name][:16]}")
+    for name in SEERS:  # they begin as language models that ship by now
+        if name in names or not names:
+            digests[name] = write_seer(name, *build_seer(name))
+            print(f"{name}: sha256 {digests[name][:16]}")
+    digests = {**json.loads(place.read_text(encoding="utf-8")), **digests}
     place.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
     print(f"{time.perf_counter() - began:.0f} s")
 

@@ -9,21 +9,26 @@ import torch
 
 from threatspec.subjects._generate import batches
 from threatspec.subjects._prefill import Prompts, has_own_loop, read_prompts
+from threatspec.subjects._shown import Shown, beside
 
 __all__ = ["log_probabilities"]
 
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
-"""Token ids of what was said, and of one continuation; neither is empty."""
+Pair = tuple[tuple[int, ...], tuple[int, ...], Shown | None]
+"""Token ids of what was said, and of one continuation, neither empty; the image in the former."""
 
 
 def log_probabilities(
     model: Any, pairs: Sequence[Pair], *, pad: int, device: torch.device, at_once: int
 ) -> list[float]:
-    """Log-probability, in nats, of each continuation; NaN where logits are not finite."""
+    """Log-probability, in nats, of each continuation; NaN where logits are not finite.
+
+    Either all pairs have an image, or none.
+    """
     distinct = list(dict.fromkeys(pairs))
-    one = _batch if has_own_loop(model) else _one_by_one
+    shown = any(image is not None for _, _, image in pairs)
+    one = _batch if has_own_loop(model, shown=shown) else _one_by_one
     known: dict[Pair, float] = {}
-    for chosen in batches([said for said, _ in distinct], at_once):
+    for chosen in batches([said for said, _, _ in distinct], at_once):
         rows = [distinct[n] for n in chosen]
         known |= dict(zip(rows, one(model, rows, pad, device), strict=True))
     return [known[pair] for pair in pairs]
@@ -31,13 +36,15 @@ def log_probabilities(
 
 @torch.inference_mode()
 def _batch(model: Any, rows: Sequence[Pair], pad: int, device: torch.device) -> list[float]:
-    said = {ids: n for n, ids in enumerate(dict.fromkeys(ids for ids, _ in rows))}
-    prompts = read_prompts(model, list(said), pad, device)
-    which = torch.tensor([said[ids] for ids, _ in rows], device=device)
-    longest = max(len(tokens) for _, tokens in rows)
+    seen = dict.fromkeys((ids, image) for ids, _, image in rows)
+    said = {prompt: n for n, prompt in enumerate(seen)}
+    asked, shown = zip(*said, strict=True)
+    prompts = read_prompts(model, asked, pad, device, shown)
+    which = torch.tensor([said[ids, image] for ids, _, image in rows], device=device)
+    longest = max(len(tokens) for _, tokens, _ in rows)
     wanted = torch.full((len(rows), longest), pad)
     there = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for row, (_, tokens) in enumerate(rows):
+    for row, (_, tokens, _) in enumerate(rows):
         wanted[row, : len(tokens)] = torch.tensor(tokens)
         there[row, : len(tokens)] = True
     wanted, there = wanted.to(device), there.to(device)
@@ -81,9 +88,10 @@ def _last(model: Any) -> int:
 def _one_by_one(model: Any, rows: Sequence[Pair], pad: int, device: torch.device) -> list[float]:
     """Without a cache or padding, for models that take neither from us."""
     found = []
-    for said, tokens in rows:
+    for said, tokens, image in rows:
         ids = torch.tensor([[*said, *tokens]], device=device)
-        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+        images = beside([image], ids, device)
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **images).logits[0]
         chances = logits[-len(tokens) - 1 : -1].log_softmax(dim=-1)
         own = chances.gather(-1, ids[0, -len(tokens) :, None])
         found.append(float(own.double().sum()))

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Literal
 from threatspec.errors import ThreatspecError
 from threatspec.records import Generation, Outcome
 from threatspec.schema import Serving
-from threatspec.subjects._render import ids_of, text_of
 from threatspec.subjects._request import Request
 
 if TYPE_CHECKING:
     from threatspec.subjects._resident import ResidentSubject
+    from threatspec.subjects._shown import Shown
+
+    Asked = tuple[tuple[str, ...], Shown | None]
+    """Turns so far, and the image in the last."""
 
 __all__ = ["Query", "Talk", "converse", "lacking", "require_choices", "talks_of"]
 
@@ -39,6 +42,8 @@ class Talk:
     attacker: str = ""
     fault: str = ""
     scores: tuple[float, ...] = ()
+    shown: Shown | None = None
+    """The image that stands in the last turn of the user."""
 
     def due(self, turn: int) -> bool:
         """Whether it goes on with turn `turn`."""
@@ -46,6 +51,10 @@ class Talk:
 
     def last(self, turn: int) -> bool:
         return turn == len(self.request.turns)
+
+    def image(self, turn: int) -> Shown | None:
+        """What is shown with turn `turn`."""
+        return self.shown if self.last(turn) else None
 
     def so_far(self, turn: int) -> tuple[str, ...]:
         """Turns of the user and of the subject, in turn; the last is the user's."""
@@ -137,16 +146,15 @@ def require_choices(talks: Sequence[Talk]) -> None:
 
 def _render(subject: ResidentSubject, due: Sequence[Talk], turn: int) -> None:
     """Texts and token ids of what is asked now; the same ones are made once."""
-    alike: dict[tuple[object, ...], tuple[Serving, dict[tuple[str, ...], list[Talk]]]] = {}
+    alike: dict[tuple[object, ...], tuple[Serving, dict[Asked, list[Talk]]]] = {}
     for talk in due:
         serving = talk.serving
         how = (serving.template, serving.system, serving.bos)
         _, asked = alike.setdefault(how, (serving, {}))
-        asked.setdefault(talk.so_far(turn), []).append(talk)
+        asked.setdefault((talk.so_far(turn), talk.image(turn)), []).append(talk)
     for serving, asked in alike.values():
-        texts = [text_of(subject.tokenizer, subject.card.ref, said, serving) for said in asked]
-        tokens = ids_of(subject.tokenizer, texts, serving)
-        for text, ids, talks in zip(texts, tokens, asked.values(), strict=True):
+        seen = subject.read(list(asked), serving)
+        for (text, ids), talks in zip(seen, asked.values(), strict=True):
             for talk in talks:
                 written = subject.written(talk.request) if talk.last(turn) else ((), "")
                 talk.text, talk.ids = text, (*ids, *written[0])
@@ -173,7 +181,9 @@ def _write(
 ) -> None:
     from threatspec.subjects._generate import Wanted, write
 
-    wanted = [Wanted(talk.ids, talk.serving, talk.key(seed, turn)) for talk in talks]
+    wanted = [
+        Wanted(talk.ids, talk.serving, talk.key(seed, turn), talk.image(turn)) for talk in talks
+    ]
     found = write(
         subject.model, wanted, end=subject.end, pad=subject.pad, device=subject.device,
         at_once=at_once,
@@ -210,14 +220,19 @@ def _score(
 ) -> None:
     from threatspec.subjects._choices import log_probabilities
 
-    pairs = [(talk.ids, tokens) for talk in talks for tokens in choices[id(talk)]]
-    scores = iter(
-        log_probabilities(
-            subject.model, pairs, pad=subject.pad, device=subject.device, at_once=at_once
+    found_scores: dict[int, list[float]] = {}
+    for shown in (False, True):
+        alike = [talk for talk in talks if (talk.shown is not None) == shown]
+        pairs = [(t.ids, tokens, t.shown) for t in alike for tokens in choices[id(t)]]
+        scores = iter(
+            log_probabilities(
+                subject.model, pairs, pad=subject.pad, device=subject.device, at_once=at_once
+            )
         )
-    )
+        for talk in alike:
+            found_scores[id(talk)] = [next(scores) for _ in talk.request.choices]
     for talk in talks:
-        found = tuple(next(scores) for _ in talk.request.choices)
+        found = tuple(found_scores[id(talk)])
         if not all(map(math.isfinite, found)):
             talk.fault = _BROKEN
             continue

@@ -17,6 +17,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from threatspec.schema import Serving
 from threatspec.subjects._prefill import has_own_loop, read_prompts
 from threatspec.subjects._sampling import Chooser
+from threatspec.subjects._shown import Shown, beside
 
 __all__ = ["Wanted", "batches", "write"]
 
@@ -33,6 +34,8 @@ class Wanted:
     serving: Serving
     key: tuple[object, ...] = ()
     """What drawn numbers depend on."""
+    shown: Shown | None = None
+    """The image that stands in `ids`."""
 
 
 def write(
@@ -47,12 +50,14 @@ def write(
         device: where token ids are wanted.
         at_once: rows that go through the model together at most.
     """
-    one = _loop if has_own_loop(model) else _left_to_transformers
     found: list[list[int] | None] = [None] * len(wanted)
-    for batch in batches([one_.ids for one_ in wanted], at_once):
-        rows = [wanted[n] for n in batch]
-        for n, ids in zip(batch, one(model, rows, end, pad, device), strict=True):
-            found[n] = ids
+    for shown in (False, True):
+        one = _loop if has_own_loop(model, shown=shown) else _left_to_transformers
+        numbers = [n for n, row in enumerate(wanted) if (row.shown is not None) == shown]
+        for batch in batches([wanted[n].ids for n in numbers], at_once):
+            rows = [wanted[numbers[n]] for n in batch]
+            for n, ids in zip(batch, one(model, rows, end, pad, device), strict=True):
+                found[numbers[n]] = ids
     return found
 
 
@@ -72,9 +77,11 @@ def _chooser(rows: Sequence[Wanted], device: torch.device) -> tuple[Chooser, int
 def _loop(
     model: Any, rows: Sequence[Wanted], end: int, pad: int, device: torch.device
 ) -> list[list[int] | None]:
-    distinct = {ids: n for n, ids in enumerate(dict.fromkeys(row.ids for row in rows))}
-    prompts = read_prompts(model, list(distinct), pad, device)
-    which = torch.tensor([distinct[row.ids] for row in rows], device=device)
+    seen = dict.fromkeys((row.ids, row.shown) for row in rows)
+    distinct = {prompt: n for n, prompt in enumerate(seen)}
+    ids, shown = zip(*distinct, strict=True)
+    prompts = read_prompts(model, ids, pad, device, shown)
+    which = torch.tensor([distinct[row.ids, row.shown] for row in rows], device=device)
     choose, most = _chooser(rows, device)
     own = torch.tensor([row.serving.max_tokens for row in rows], device=device)
     first = prompts.width - prompts.pads[which]  # position of the first token of each reply
@@ -155,5 +162,6 @@ def _left_to_transformers(
         "temperature": None, "top_p": None, "top_k": None,
         "eos_token_id": end, "pad_token_id": pad, "logits_processor": LogitsProcessorList([forced]),
     }  # fmt: skip
+    settings |= beside([row.shown for row in rows], ids, device)
     out = model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), **settings)
     return _cut(out[:, width:], forced.broken, rows, end)

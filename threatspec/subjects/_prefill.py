@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from itertools import takewhile
 from typing import Any
@@ -11,8 +11,12 @@ import torch
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from threatspec.subjects._shown import Shown, beside
+
 __all__ = ["Prompts", "Slots", "bare", "has_own_loop", "read_prompts"]
 
+_LIKE_WORDS = frozenset({"llava", "idefics3"})
+"""Types of models whose images are tokens like any other: plain positions, causal attention."""
 _PAYS = 256
 """Positions that a pass of its own over a common beginning has to save."""
 
@@ -88,12 +92,15 @@ def bare(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def has_own_loop(model: Any) -> bool:
+def has_own_loop(model: Any, *, shown: bool = False) -> bool:
     """Whether a model takes positions, masks and a plain cache from us.
 
     Adapters that write virtual tokens, layers with windows or states, and other kernels of
-    attention are left to `generate` of transformers.
+    attention are left to `generate` of transformers; so are images (`shown`), unless the model is
+    known to place their tokens one after the other like words.
     """
+    if shown and bare(model).config.model_type not in _LIKE_WORDS:
+        return False
     adapter = getattr(model, "active_peft_config", None)
     if adapter is not None and adapter.is_prompt_learning:
         return False
@@ -107,11 +114,15 @@ def has_own_loop(model: Any) -> bool:
 
 
 def read_prompts(
-    model: Any, prompts: Sequence[tuple[int, ...]], pad: int, device: torch.device
+    model: Any,
+    prompts: Sequence[tuple[int, ...]],
+    pad: int,
+    device: torch.device,
+    shown: Sequence[Shown | None] = (),
 ) -> Prompts:
-    """One pass over distinct prompts, none of which is empty."""
+    """One pass over distinct prompts, none of which is empty; `shown`: each with its image."""
     width, count = max(map(len, prompts)), len(prompts)
-    shared = _shared(prompts)
+    shared = 0 if any(shown) else _shared(prompts)
     pads = torch.tensor([width - len(prompt) for prompt in prompts])
     cache = DynamicCache(config=bare(model).config)
     if shared:
@@ -127,7 +138,7 @@ def read_prompts(
     if shared or bool(pads.any()):
         hidden = _hidden(pads, shared, width)[:, None, :] | (torch.arange(width) > slots[:, None])
         mask = _additive(hidden, bare(model).dtype)[:, None]
-    logits = _pass(model, rest, cache, places, mask, device)
+    logits = _pass(model, rest, cache, places, mask, device, beside(shown, rest, device))
     return Prompts(logits, cache, pads.to(device), shared, width)
 
 
@@ -146,8 +157,9 @@ def _pass(
     places: torch.Tensor | None,
     mask: torch.Tensor | None,
     device: torch.device,
+    images: Mapping[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    given: dict[str, Any] = {"position_ids": places, "attention_mask": mask}
+    given: dict[str, Any] = {"position_ids": places, "attention_mask": mask, **(images or {})}
     given = {name: None if value is None else value.to(device) for name, value in given.items()}
     out = model(
         input_ids=ids.to(device), past_key_values=cache, use_cache=True, logits_to_keep=1, **given

@@ -18,6 +18,7 @@ from threatspec.subjects._render import ids_of, text_of
 from threatspec.subjects._request import Request
 
 if TYPE_CHECKING:
+    from threatspec.subjects._shown import Shown
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Rendered", "ResidentSubject", "input_device"]
@@ -82,10 +83,23 @@ class ResidentSubject:
         Raises ThreatspecError TS-TEMPLATE if it asks for a chat template and there is none, or
         the template refuses; TS-SERVING for a first token that there is not.
         """
-        text = text_of(self.tokenizer, self.card.ref, [request.prompt], serving)
-        [ids] = ids_of(self.tokenizer, [text], serving)
+        [(text, ids)] = self.read([((request.prompt,), None)], serving)
         written, words = self.written(request)
         return [*ids, *written], text, words
+
+    def read(
+        self, asked: Sequence[tuple[tuple[str, ...], Shown | None]], serving: Serving
+    ) -> list[tuple[str, list[int]]]:
+        """Text and token ids of conversations, up to where the subject speaks.
+
+        Args:
+            asked: turns of the user and of the subject, in turn, the last the user's, and the
+                image that is shown with it.
+
+        Raises as `render`.
+        """
+        texts = [text_of(self.tokenizer, self.card.ref, said, serving) for said, _ in asked]
+        return list(zip(texts, ids_of(self.tokenizer, texts, serving), strict=True))
 
     def written(self, request: Request) -> tuple[list[int], str]:
         """Token ids that the attacker writes at the start of the reply, and their words."""
