@@ -112,10 +112,12 @@ def _attack(result: TrialResult | None) -> Iterator[str]:
             f"  edited by {edit.method}: {edit.changed} of {edit.total} entries changed, "
             f"weights moved by {edit.weight_delta:.4g} (L2)"
         )
-    for words in result.optimised:
+    for found in result.optimised:
+        unit = "tokens" if found.of == "words" else "values"
         yield (
-            f"  words sought by {words.method}: {words.steps} steps, loss {words.loss[0]:.4g} -> "
-            f"{words.loss[-1]:.4g}, {words.changed} of {words.tokens} tokens changed"
+            f"  {found.of} sought by {found.method}: {found.steps} steps, loss "
+            f"{found.loss[0]:.4g} -> {found.loss[-1]:.4g}, "
+            f"{found.changed} of {found.tokens} {unit} changed"
         )
 
 
