@@ -24,6 +24,7 @@ BENCHMARKS = (
     "finetune_memory",
     "surgery",
     "gcg",
+    "visual_pgd",
     "rejudge",
     "generation",
     "reference_passes",
