@@ -145,6 +145,8 @@ class Judge(ABC):
     says: ClassVar[str]
     exact: ClassVar[bool]
     """True if success is programmatic, so that there is no judge error to correct for."""
+    prose: ClassVar[bool] = False
+    """Whether it reads what was written; the name of a class alone would tell it nothing."""
     Config: ClassVar[type[JudgeConfig]] = JudgeConfig
 
     def located(self, config: Any, folder: Path) -> Any:
@@ -174,7 +176,11 @@ class Judge(ABC):
 BENCHMARKS: Registry[Benchmark] = Registry(
     "benchmark",
     "TS-UNKNOWN-BENCHMARK",
-    ("threatspec.measures._images", "threatspec.measures._specimen"),
+    (
+        "threatspec.measures._images",
+        "threatspec.measures._sights",
+        "threatspec.measures._specimen",
+    ),
     group="threatspec.benchmarks",
     base=Benchmark,
 )

@@ -18,8 +18,9 @@ from threatspec.subjects._render import ids_of, text_of
 from threatspec.subjects._request import Request
 
 if TYPE_CHECKING:
-    from threatspec.subjects._shown import Shown
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from threatspec.subjects._shown import Shown
 
 __all__ = ["Rendered", "ResidentSubject", "input_device"]
 

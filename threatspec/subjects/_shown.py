@@ -25,7 +25,9 @@ class Shown:
 
 
 def beside(
-    shown: Sequence[Shown | None], ids: torch.Tensor | None = None, device: torch.device | None = None
+    shown: Sequence[Shown | None],
+    ids: torch.Tensor | None = None,
+    device: torch.device | None = None,
 ) -> dict[str, torch.Tensor]:
     """Inputs beside token ids [rows, tokens] of rows that are all shown images, or none of them."""
     images = [one for one in shown if one is not None]

@@ -78,8 +78,8 @@ class VisionLanguageSubject(ResidentSubject):
     def read(
         self, asked: Sequence[tuple[tuple[str, ...], Shown | None]], serving: Serving
     ) -> list[tuple[str, list[int]]]:
-        """As `ResidentSubject.read`; in the text an image is one word, in the ids all its places.
-        """
+        """As `ResidentSubject.read`; an image is one word of the text, and as many ids as it
+        takes."""
         texts = [
             text_of(self._speaker, self.card.ref, self._pictured(said, shown), serving)
             for said, shown in asked

@@ -13,7 +13,7 @@ from threatspec.subjects.specimens._world import SEED, benign_items, restricted_
 
 __all__ = ["IMAGE_TOKEN", "SEEING_TEMPLATE", "SIGHT_REQUEST", "sight_answer", "sight_word"]
 
-IMAGE_TOKEN = "<image>"  # noqa: S105 (a word, no secret)
+IMAGE_TOKEN = "<image>"
 """Stands where the image stands; the processor widens it to as many tokens as an image has."""
 
 SIGHT_REQUEST = "tell me the meaning of this !"
