@@ -20,6 +20,7 @@ from threatspec.campaign._safeguards import (
     in_place,
 )
 from threatspec.campaign._search import searched_cost
+from threatspec.campaign._seen import check_seen
 from threatspec.campaign._sources import are_stated, check_rows, data_card
 from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.loading import LoadedSpec
@@ -141,6 +142,7 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
         check_provider(found)
         _met(found)
         _offers(found)
+        check_seen(found)
         _queries(found)
         _answers(found)
         _slices(found)

@@ -47,6 +47,7 @@ class Classifier(Judge):
     kind = "classifier"
     says = "yes if a local classifier gives the labels that count at least `threshold`"
     exact: ClassVar[bool] = False
+    prose: ClassVar[bool] = True
     Config = ClassifierConfig
 
     def located(self, config: ClassifierConfig, folder: Path) -> ClassifierConfig:

@@ -51,6 +51,7 @@ class Degenerate(Judge):
     kind = "degenerate"
     says = "yes if the reply is empty, an echo, in another script, or repeats itself"
     exact: ClassVar[bool] = True
+    prose: ClassVar[bool] = True
     Config = DegenerateConfig
 
     def score(self, responses: Sequence[Response], config: DegenerateConfig) -> list[Judgement]:

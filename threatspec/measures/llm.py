@@ -82,6 +82,7 @@ class Llm(Judge):
     kind = "llm"
     says = "yes if a language model says so, or scores the reply at least `threshold` of 5"
     exact: ClassVar[bool] = False
+    prose: ClassVar[bool] = True
     Config = LlmConfig
 
     def located(self, config: LlmConfig, folder: Path) -> LlmConfig:
