@@ -79,7 +79,9 @@ def field(height: int, width: int, k: int, seed: int) -> NDArray[np.float64]:
 def _between(count: int, k: int) -> NDArray[np.float64]:
     """Weights (count, k) of grid points at `count` places from the first to the last point."""
     places = np.linspace(0, k - 1, count)
-    return np.clip(1 - np.abs(places[:, None] - np.arange(k)[None, :]), 0, 1)
+    far = np.abs(places[:, None] - np.arange(k)[None, :])
+    found: NDArray[np.float64] = np.clip(1 - far, 0, 1)
+    return found
 
 
 def _averaged(values: Pattern, count: int, axis: int) -> Pattern:

@@ -81,7 +81,8 @@ def shifted(image: Image, change: Any) -> Image:
     """The image plus `change` in levels, cut to whole ones towards none and to 0 to 255."""
     import numpy as np
 
-    return np.clip(image.astype(np.float64) + np.fix(change), 0, 255).astype(np.uint8)
+    found: Image = np.clip(image + np.fix(change), 0, 255).astype(np.uint8)
+    return found
 
 
 TRIGGERS: Registry[Trigger] = Registry(

@@ -86,7 +86,7 @@ class AdaptiveBlend(Blend):
         """Every piece must have a pixel."""
         return config.grid
 
-    def drawn(self, image: Image, config: AdaptiveBlendConfig, seed: int) -> Image:
+    def drawn(self, image: Image, config: Any, seed: int) -> Image:
         """The mixture where there are pieces, and the image elsewhere."""
         import numpy as np
 

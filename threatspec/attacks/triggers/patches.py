@@ -52,19 +52,21 @@ class Patch(Trigger):
 
     def drawn(self, image: Image, config: PatchConfig, seed: int) -> Image:
         """The square, or four of them."""
-        from threatspec.attacks.triggers._patterns import checkers, noise
-
-        size = config.size
-        pattern = {
-            "checkers": lambda: checkers(size),
-            "white": lambda: 255.0,
-            "random": lambda: noise(size, size, image.shape[2], seed),
-        }[config.pattern]()
+        size, pattern = config.size, self._pattern(config, image.shape[2], seed)
         places = CORNERS if config.place == "corners" else (config.place,)
         for place in places:
             at = _corner(image, place, size, config.margin)
             image = laid(image, pattern, config.alpha, at, size)
         return image
+
+    def _pattern(self, config: PatchConfig, channels: int, seed: int) -> Any:
+        from threatspec.attacks.triggers._patterns import checkers, noise
+
+        if config.pattern == "checkers":
+            return checkers(config.size)
+        if config.pattern == "random":
+            return noise(config.size, config.size, channels, seed)
+        return 255.0
 
 
 class TrojanConfig(TriggerConfig):
