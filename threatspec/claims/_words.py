@@ -28,7 +28,7 @@ def unit_words(view: View, measure: str) -> str:
     """What is counted: prompts or images, or clusters of them."""
     plan = view.evidence.plan
     prompts, units = plan.size(measure)
-    noun = plan.measures[measure.partition("[")[0]].noun
+    noun = plan.measures[measure.partition("[")[0].rpartition(".")[2]].noun
     return noun if units == prompts else f"clusters of {noun}"
 
 

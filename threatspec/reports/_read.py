@@ -34,6 +34,6 @@ def _stopped(plan: Plan, cell: CellReading) -> bool:
 def _part(plan: Plan, cells: Sequence[CellReading], name: str) -> str:
     prompts, units = plan.size(name)
     found = [r.tally.units for cell in cells for r in cell.readings if r.measure == name]
-    counted = plan.measures[name.partition("[")[0]].noun
+    counted = plan.measures[name.partition("[")[0].rpartition(".")[2]].noun
     noun = counted if prompts == units else f"clusters of {counted}"
     return f"{sum(found):,} of {units * len(found):,} {noun} of {name}"
