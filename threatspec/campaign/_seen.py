@@ -1,4 +1,4 @@
-"""Who is shown what: prompts with images need subjects that see them, and classifiers need images."""
+"""Who is shown what: prompts with images need subjects that see them, classifiers need images."""
 
 from __future__ import annotations
 

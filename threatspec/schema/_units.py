@@ -83,6 +83,8 @@ def _level(value: Any) -> float:
     """`16/255` is how images' perturbations are written; a bare number goes from 0 to 1."""
     if isinstance(value, str) and value.replace(" ", "").endswith("/255"):
         value = float(parse_quantity(value.rpartition("/")[0], {})) / 255
+    if isinstance(value, str) and "/" in value:
+        raise PydanticCustomError("unit", "must be a number from 0 to 1, or of 255 steps (16/255)")
     return float(parse_quantity(value, {}))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from threatspec.errors import ThreatspecError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
 __all__ = ["FORMATS", "MOST_PIXELS", "open_image"]
 
@@ -19,6 +21,10 @@ MOST_PIXELS = 50_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _MODES = {"1": "L", "L": "L", "RGB": "RGB"}
 """Modes that are read, and as what; a palette, transparency or 16 bits would be guessed at."""
+_BITS = 8
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEAD = struct.Struct(">16sIIB")
+"""Of a PNG file: signature and name of the first chunk, width, height, bits of a channel."""
 
 
 def open_image(path: Path, ref: str, formats: tuple[str, ...] = FORMATS) -> NDArray[np.uint8]:
@@ -40,9 +46,10 @@ def open_image(path: Path, ref: str, formats: tuple[str, ...] = FORMATS) -> NDAr
     import numpy as np
 
     try:
+        _look(path, ref)
         with warnings.catch_warnings(), Image.open(path, formats=formats) as opened:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            _check(opened.size, opened.mode, ref)
+            _check(opened, ref)
             image = opened.convert(_MODES[opened.mode])
     except FileNotFoundError:
         raise _unusable(
@@ -50,19 +57,46 @@ def open_image(path: Path, ref: str, formats: tuple[str, ...] = FORMATS) -> NDAr
         ) from None
     except UnidentifiedImageError:
         raise _unusable(f"{ref} must be one of {', '.join(formats)}, but is none") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise _too_large(ref, "more") from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise _unusable(f"{ref} must be a whole image, but cannot be read: {error}") from None
     found: NDArray[np.uint8] = np.asarray(image, dtype=np.uint8).copy()
     return found if found.ndim == 3 else found[:, :, None]
 
 
-def _check(size: tuple[int, int], mode: str, ref: str) -> None:
-    if mode not in _MODES:
-        text = f"{ref} must be grey or RGB with 8 bits, but has mode {mode}; convert it first"
+def _look(path: Path, ref: str) -> None:
+    """What the head of a PNG file says, which Pillow tells otherwise: 16 bits of a colour are 8 to
+    it, and an image without pixels is none."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size or not head.startswith(_SIGNATURE):
+        return
+    _, width, height, bits = _HEAD.unpack(head)
+    if not width or not height:
+        raise _unusable(f"{ref} must have pixels, but says {width} x {height}")
+    if width * height > MOST_PIXELS:
+        raise _too_large(ref, f"{width} x {height}")
+    if bits > _BITS:
+        raise _unusable(f"{ref} must have 8 bits, but has {bits} bits; convert it first")
+
+
+def _check(opened: Image, ref: str) -> None:
+    if opened.mode not in _MODES:
+        text = (
+            f"{ref} must be grey or RGB with 8 bits, but has mode {opened.mode}; convert it first"
+        )
         raise _unusable(text)
-    if size[0] * size[1] > MOST_PIXELS:
-        text = f"{ref} must have at most {MOST_PIXELS:,} pixels, but says {size[0]} x {size[1]}"
-        raise _unusable(text)
+    if "transparency" in opened.info:
+        raise _unusable(f"{ref} must not be transparent, but has a transparent colour; convert it")
+    if opened.width * opened.height > MOST_PIXELS:
+        raise _too_large(ref, f"{opened.width} x {opened.height}")
+    if (frames := getattr(opened, "n_frames", 1)) > 1:
+        raise _unusable(f"{ref} must be one image, but holds {frames}; take one of them")
+
+
+def _too_large(ref: str, size: str) -> ThreatspecError:
+    return _unusable(f"{ref} must have at most {MOST_PIXELS:,} pixels, but says {size}")
 
 
 def _unusable(message: str) -> ThreatspecError:
