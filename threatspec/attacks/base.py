@@ -25,7 +25,7 @@ from threatspec.training import (
     TrainingJob,
     TrainingRow,
 )
-from threatspec.training.classifiers import ClassifierJob
+from threatspec.training.classifiers import ClassifierJob, PatchRequest, SubnetRequest
 from threatspec.training.pixels import PerturbationRequest
 
 __all__ = [
@@ -56,11 +56,14 @@ Ask = (
     | Mounted
     | SuffixRequest
     | ClassifierJob
+    | SubnetRequest
+    | PatchRequest
     | PerturbationRequest
 )
 """What an attack may ask its runner for."""
 Answer = Any
-"""What the runner answers: Trajectory, Mask, Edited, Suffix or Perturbed, by the type of `Ask`."""
+"""What the runner answers: Trajectory, Mask, Edited, Suffix, Perturbed or TriggerPatch, by the type
+of `Ask`."""
 
 
 class Surface(StrEnum):
@@ -250,12 +253,14 @@ ATTACKS: Registry[Attack] = Registry(
         "threatspec.attacks.adapter_finetune",
         "threatspec.attacks.data_backdoor",
         "threatspec.attacks.decoding_exploit",
+        "threatspec.attacks.finetuned_backdoor",
         "threatspec.attacks.freeze_finetune",
         "threatspec.attacks.full_finetune",
         "threatspec.attacks.gcg_suffix",
         "threatspec.attacks.hosted_finetune",
         "threatspec.attacks.image_control",
         "threatspec.attacks.image_perturbation",
+        "threatspec.attacks.label_shift_backdoor",
         "threatspec.attacks.least_safety",
         "threatspec.attacks.lora_finetune",
         "threatspec.attacks.lota_finetune",
@@ -272,9 +277,11 @@ ATTACKS: Registry[Attack] = Registry(
         "threatspec.attacks.serving_exploit",
         "threatspec.attacks.set_difference",
         "threatspec.attacks.snip_prune",
+        "threatspec.attacks.subnet_replacement",
         "threatspec.attacks.suffix",
         "threatspec.attacks.transfer_image",
         "threatspec.attacks.transfer_suffix",
+        "threatspec.attacks.trojan_nn",
         "threatspec.attacks.wanda_prune",
         "threatspec.attacks.weight_noise",
     ),

@@ -22,7 +22,14 @@ from threatspec.training import (
     Trajectory,
 )
 from threatspec.training._replay import schedule_departure
-from threatspec.training.classifiers import ClassifierJob, Pruned, PruneRequest
+from threatspec.training.classifiers import (
+    ClassifierJob,
+    PatchRequest,
+    Pruned,
+    PruneRequest,
+    SubnetRequest,
+    TriggerPatch,
+)
 from threatspec.training.denoisers import Denoised, DenoiserJob
 from threatspec.training.pixels import PerturbationRequest, Perturbed
 
@@ -103,6 +110,10 @@ class Asks:
                 return self._score(ask)
             case ClassifierJob():
                 return self._classifier(ask)
+            case SubnetRequest():
+                return self._subnet(ask)
+            case PatchRequest():
+                return self._patch(ask)
             case PruneRequest():
                 return self._prune(ask)
             case DenoiserJob():
@@ -183,6 +194,22 @@ class Asks:
             trajectory = train_classifier(self.subject, job, self.store, self.meter)
         self.realised.append(trajectory.realised)
         return trajectory
+
+    def _subnet(self, request: SubnetRequest) -> Edited:
+        from threatspec.training.classifiers._subnet import replace_subnet
+
+        with self.watch.phase("train"):
+            edited = replace_subnet(self.subject, request, self.store, self.meter)
+        self.edits.append(edited.edit)
+        return edited
+
+    def _patch(self, request: PatchRequest) -> TriggerPatch:
+        from threatspec.training.classifiers._patch import find_patch
+
+        with self.watch.phase("train"):
+            found = find_patch(self.subject, request, self.meter)
+        self.optimised.append(found.optimised)
+        return found
 
     def _prune(self, request: PruneRequest) -> Pruned:
         """What was silenced stays so until everything is answered."""
