@@ -344,7 +344,7 @@ def test_the_page_shows_clean_change_attacked_and_received(
     assert change.shape == (100, 150, 3)
     assert (change == np.clip(128 + 15 * (attacked - clean), 0, 255)).all()
     assert "change, 15 times as strong" in first
-    assert "changed by at most 8/255" in first
+    assert "at most 8/255 from the clean one" in first
     assert "300 × 451 pixels" in first
     assert (received <= attacked).all()
     assert "velmar" in first

@@ -135,7 +135,7 @@ def _frame(item: str, picture: Picture) -> Frame:
     says = _SAYS[picture.stage]
     alt = f"image of {item}, {says}"
     if picture.change is not None:
-        says += f"; changed by at most {picture.change}/255"
+        says += f"; at most {picture.change}/255 from the clean one"
     if picture.stage is PictureStage.CLEAN and (picture.height, picture.width) != (height, width):
         says += f"; it has {picture.height} × {picture.width} pixels"
     uri = f"data:image/png;base64,{picture.png}"
@@ -155,7 +155,7 @@ def _change(item: str, clean: Picture, attacked: Picture) -> Frame | None:
     by = times or 0.5
     levels = bytes(min(255, max(0, round(_GREY + by * d))) for d in differences)
     png = base64.b64encode(png_bytes(levels, height, width, max(from_, to))).decode()
-    says = f"change, {times} times as strong" if times > 1 else "change"
+    says = f"change, {times} times as strong" if times > 1 else "change, as strong as it is"
     says = "no change" if not most else says if times else "change, half as strong"
     alt = f"{says}: difference of the attacked image of {item} from the clean one, around grey"
     return Frame("change", says, alt, height, width, f"data:image/png;base64,{png}")

@@ -104,8 +104,9 @@ def _out(recipe: dict[str, Any], rows: int) -> int:
 
 def _as_recorded(trial: Trial, result: TrialResult) -> Iterator[str]:
     steps = sum(run.steps for run in result.realised)
-    if result.spend.steps != steps:
-        yield f"spent {result.spend.steps} steps, but made {steps}"
+    sought = sum(one.steps for one in result.optimised if one.of == "pixels")
+    if result.spend.steps != steps + sought:
+        yield f"spent {result.spend.steps} steps, but made {steps + sought}"
     if result.spend.tokens < sum(sum(run.loss_tokens) for run in result.realised):
         yield "read fewer tokens than it learned from"
     if steps and not result.spend.flops > 0:

@@ -12,8 +12,9 @@ from threatspec.reports.bundle._matter import Matter
 __all__ = ["FUNCTIONS", "asked_of", "is_function", "judging_check"]
 
 FUNCTIONS = frozenset(
-    {"agreement", "choice", "degenerate", "exact", "keywords", "refusal-keywords"}
-)
+    {"agreement", "answered", "choice", "degenerate", "exact", "keywords", "refusal-keywords",
+     "target-class"}
+)  # fmt: skip
 """Judges that say the same of the same reply, whenever they are asked."""
 
 
