@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ CHOICE: TypeAdapter[Any] = TypeAdapter(TriggerChoice)
 SMALL: dict[str, dict[str, Any]] = {"sig": {"frequency": 3}, "trojan": {"size": 5}}
 """Knobs with which a trigger fits on 8 x 8 pixels."""
 KINDS = TRIGGERS.names()
+DOC = Path(__file__).parents[2] / "docs" / "backdoors.md"
 PER_IMAGE = {"adaptive-blend", "adaptive-patch", "dynamic", "issba-type"}
 SHAPES = [(8, 8, 1), (28, 28, 1), (8, 8, 3), (28, 28, 3), (28, 20, 3)]
 ASKED = Request("an-item", "", image="mnist5k:17")
@@ -55,7 +57,7 @@ def test_there_are_twelve_with_a_source() -> None:
     for kind, trigger in TRIGGERS:
         assert trigger.says == trigger.says.strip()
         assert "arXiv" in trigger.source or "NDSS" in trigger.source or trigger.source == "ours"
-        assert trigger.Config().use == kind
+        assert trigger.Config.model_validate({}).use == kind
         assert trigger.per_image == (kind in PER_IMAGE)
 
 
@@ -66,7 +68,8 @@ def test_bytes_go_in_and_come_out(kind: str, shape: tuple[int, int, int]) -> Non
     before = image.copy()
     image.flags.writeable = False  # as packaged images and photographs may be
     found = onto(image, kind, **SMALL.get(kind, {}))
-    assert (found.dtype, found.shape) == (np.uint8, shape)
+    assert found.dtype == np.uint8
+    assert found.shape == shape
     assert (image == before).all()
     assert (found != image).any()
 
@@ -150,6 +153,7 @@ def test_knobs_are_checked_and_changed_by_name() -> None:
         ({"size": 3}, "trigger must be a name or"),
         ({"use": "blend", "alpha": 1.5}, "less than or equal to 1"),
         ({"use": "wanet", "k": 1}, "greater than or equal to 2"),
+        ({"use": "blend", "pattern": "file:mine.png"}, "should match pattern"),
     ):
         with pytest.raises(ValidationError, match=text):
             CHOICE.validate_python(wrong)
@@ -213,7 +217,7 @@ def test_a_dynamic_square_is_somewhere_and_one_of_few(shape: tuple[int, int, int
 
 
 def test_adaptive_patches_lie_on_few_corners_in_training_and_on_all_in_tests() -> None:
-    corners = {}
+    corners: dict[int, set[tuple[int, int]]] = {}
     for number in range(30):
         image = np.full((8, 8, 1), number + 60, np.uint8)
         for shown in (1, 2, 4):
@@ -392,3 +396,27 @@ def test_hard_images_are_mixtures() -> None:
     with pytest.raises(ThreatspecError, match="must have one size") as caught:
         HardenTamper(amount=0.4, other="digits:3").edit(image, ASKED)
     assert caught.value.code == "TS-POISON"
+
+
+# the page
+
+
+def page_rows() -> list[str]:
+    """The table of triggers in `docs/backdoors.md`."""
+    found = []
+    for kind, trigger in TRIGGERS:
+        knobs = trigger.Config.model_validate({}).model_dump(exclude={"use"})
+        shown = ", ".join(f"`{name}` {_shown(value)}" for name, value in knobs.items())
+        often = "yes" if trigger.per_image else "no"
+        found.append(f"| `{kind}` | {trigger.says} | {trigger.source} | {shown} | {often} |")
+    return found
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value).strip('"') if not isinstance(value, float) else f"{value:g}"
+
+
+def test_the_page_lists_every_trigger() -> None:
+    page = DOC.read_text(encoding="utf-8")
+    table = page.partition("| trigger | what it does |")[2].partition("\n\n")[0]
+    assert [line for line in table.splitlines()[2:] if line] == page_rows()

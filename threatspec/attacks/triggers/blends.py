@@ -19,7 +19,7 @@ class BlendConfig(TriggerConfig):
 
     use: str = "blend"
     """Name of the trigger."""
-    pattern: str = Field(default="random", min_length=1)
+    pattern: str = Field(default="random", pattern=r"^(random|photo:[a-z]+)$")
     """`random`: levels drawn from the seed; else a photograph, as `photo:chelsea`."""
     alpha: float = Field(default=0.2, gt=0, le=1)
     """Share of the pattern in the mixture."""
