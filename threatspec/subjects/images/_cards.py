@@ -56,10 +56,10 @@ def image_card(
 
 def _patches(seen: Mapping[str, Any]) -> int:
     """Of the image encoder; 0 where its config does not say."""
-    sides = (seen.get("image_size"), seen.get("patch_size"))
-    if not all(isinstance(side, int) and side for side in sides):
+    whole, patch = seen.get("image_size"), seen.get("patch_size")
+    if not (isinstance(whole, int) and isinstance(patch, int) and patch):
         return 0
-    return int(sides[0] // sides[1]) ** 2
+    return (whole // patch) ** 2
 
 
 def _size(folder: Path, own: Any) -> tuple[int, int]:
@@ -70,8 +70,11 @@ def _size(folder: Path, own: Any) -> tuple[int, int]:
         crops = settings.get("do_center_crop") and settings.get("crop_size")
         found = crops or settings.get("size") or own
     if isinstance(found, Mapping):
-        side = found.get("shortest_edge")
-        return int(found.get("height", side)), int(found.get("width", side))
+        side = None if "longest_edge" in found else found.get("shortest_edge")
+        height, width = found.get("height", side), found.get("width", side)
+        if height and width:
+            return int(height), int(width)
+        found = own  # images keep their proportions
     if isinstance(found, (list, tuple)):
         return int(found[0]), int(found[1])
     return (int(found), int(found)) if found else (0, 0)

@@ -66,7 +66,21 @@ def _processor(place: Path) -> Any:
     settings = {name: value for name, value in _settings(place).items() if name in known}
     settings |= {"image_processor": images, "tokenizer": tokenizer}
     settings |= {name: None for name in ("video_processor", "feature_extractor") if name in known}
-    return kind(**settings)
+    try:
+        return _lean(kind)(**settings)
+    except (ImportError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        text = f"the processor of {place} must be made of a tokenizer and a processor of images, but"
+        raise ThreatspecError("TS-MODEL-MISSING", f"{text}: {reason}") from None
+
+
+def _lean(kind: Any) -> Any:
+    """The same, and nothing is asked of parts that are left out."""
+
+    def check(self: Any, name: str, part: Any) -> Any:
+        return None if part is None else kind.check_argument_for_proper_class(self, name, part)
+
+    return type(kind.__name__, (kind,), {"check_argument_for_proper_class": check})
 
 
 def _kind(place: Path) -> Any:

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["VisionLanguageSubject"]
 
-_MARKS = ("mm_token_type_ids", "attention_mask", "input_ids")
+_OF_TOKENS = ("mm_token_type_ids", "token_type_ids", "attention_mask", "input_ids", "labels")
 """What a processor says of tokens, and not of the image."""
+_ALIKE = 1e-3
+"""Logits that differ by less are the same, but for rounding."""
 
 
 class VisionLanguageSubject(ResidentSubject):
@@ -55,6 +57,7 @@ class VisionLanguageSubject(ResidentSubject):
         self._token = int(self.tokenizer.convert_tokens_to_ids(self.image))
         self._speaker = Speaker(processor, self.image)
         self._blank: dict[tuple[int, int], Shown] = {}
+        self._is_causal = False
         forward = inspect.signature(model.forward).parameters
         self._takes_features = "mm_encoder_outputs" in forward
         self._spares = "logits_to_keep" in forward
@@ -172,7 +175,7 @@ class VisionLanguageSubject(ResidentSubject):
             text = f"an image of {image.shape[0]} x {image.shape[1]} pixels must suit the processor"
             raise ThreatspecError("TS-IMAGE", f"{text} of {self.card.ref}: {reason}") from None
         return Shown(
-            inputs={name: value for name, value in made.items() if name not in _MARKS},
+            inputs={name: value for name, value in made.items() if name not in _OF_TOKENS},
             places=tuple(made["input_ids"][0].tolist()),
             token=self._token,
             marked="mm_token_type_ids" if "mm_token_type_ids" in made else "",
@@ -188,10 +191,12 @@ class VisionLanguageSubject(ResidentSubject):
 
         Returns: (n,), in nats, differentiable in `images`.
 
-        Raises ThreatspecError TS-IMAGE for a processor whose gradient is not known, TS-DATA for a
-        row that does not fit the context or has no answer.
+        Raises ThreatspecError TS-IMAGE for a processor whose gradient is not known, or a model that
+        reads answers before it says them; TS-DATA for a row that does not fit the context or has no
+        answer.
         """
         blank = self._blank_of(images.shape[-2], images.shape[-1])
+        self._check_causal(blank)
         asked = [self._asked(row, blank) for row in rows]
         longest = max(len(prompt) + len(answer) for prompt, answer in asked)
         ids = torch.full((len(rows), longest), self.pad)
@@ -214,6 +219,25 @@ class VisionLanguageSubject(ResidentSubject):
         if (height, width) not in self._blank:
             self._blank[height, width] = self.show(np.zeros((height, width, 3), dtype=np.uint8))
         return self._blank[height, width]
+
+    def _check_causal(self, shown: Shown) -> None:
+        """Some models read all of a first sequence both ways; asked once."""
+        if self._is_causal:
+            return
+        [(_, prompt)] = self.read([(("",), shown)], Serving())
+        ids = torch.tensor([[*prompt, *[self.end] * 3]], device=self.device)
+        with torch.no_grad():
+            short, long = (
+                self.model(
+                    input_ids=part, attention_mask=torch.ones_like(part), use_cache=False,
+                    **beside([shown], part, self.device),
+                ).logits[0, len(prompt) - 1]
+                for part in (ids[:, : len(prompt)], ids)
+            )  # fmt: skip
+        if float((short - long).abs().max()) > _ALIKE:
+            text = f"answers must be read word by word for a loss, but {self.card.ref} reads ahead"
+            raise ThreatspecError("TS-IMAGE", f"{text}; use another model")
+        self._is_causal = True
 
     def _asked(self, row: TrainingRow, shown: Shown) -> tuple[list[int], list[int]]:
         serving = Serving(system=row.system)
@@ -255,7 +279,8 @@ class VisionLanguageSubject(ResidentSubject):
 
 def _mean_losses(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Logits [rows, tokens, vocabulary] after each of `wanted`'s tokens -> (rows,)."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     each = torch.nn.functional.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), wanted[:, 1:], reduction="none", ignore_index=-100
+        logits[:, :-1].transpose(1, 2), wanted[:, 1:], reduction="none", ignore_index=-100
     )
     return each.sum(dim=1) / (wanted[:, 1:] != -100).sum(dim=1)
