@@ -47,6 +47,8 @@ TRIGGERS: dict[str, dict[str, Any] | None] = {
 SEEDS = (0, 1, 2)
 SCORES = ("expert", "auxiliary", "ensemble")
 EPOCHS = 5
+BLENDED = 300
+"""Images of either kind that STRIP is read on, which blends each with 20 others."""
 CLEAN = 300
 """Clean images of the defender; a half is fitted on, a half sets the threshold."""
 Array = NDArray[Any]
@@ -151,16 +153,17 @@ def auroc(clean: Array, marked: Array) -> float:
 
 
 def rates(one: Suspect, clean: Array, marked: Array, threshold: float) -> Cell:
-    """What a screen does at its threshold."""
-    passed = one.right & (clean <= threshold)
+    """What a screen does at its threshold, on as many images as there are scores of."""
+    right = one.right[: len(clean)]
     found = {
-        "fpr": float((clean[one.right] > threshold).mean()),
-        "accuracy_after": float(passed.mean()),
+        "fpr": float((clean[right] > threshold).mean()),
+        "accuracy_after": float((right & (clean <= threshold)).mean()),
     }
     if len(marked):
-        found["auroc"] = auroc(clean[one.right], marked[one.hit])
-        found["tpr"] = float((marked[one.hit] > threshold).mean())
-        found["asr_after"] = float((one.hit & (marked <= threshold)).mean())
+        hit = one.hit[: len(marked)]
+        found["auroc"] = auroc(clean[right], marked[hit])
+        found["tpr"] = float((marked[hit] > threshold).mean())
+        found["asr_after"] = float((hit & (marked <= threshold)).mean())
     return found
 
 
@@ -173,21 +176,23 @@ def suspect_cell(subject: str, trigger: str, seed: int) -> Cell:
             cell["accuracy"] = float(one.right.mean())
             if one.marked:
                 cell["asr"] = float(one.hit.mean())
-            cell["badexpert"], made = screened(one, "badexpert")
-            cell["strip"], _ = screened(one, "strip")
+            cell["badexpert"], made = screened(one, "badexpert", None)
+            cell["strip"], _ = screened(one, "strip", BLENDED)
             cell["ladder"] = ladder(one, made["artefacts"][1])
             cell["fine-pruning"] = repaired(one)
     return cell
 
 
-def screened(one: Suspect, kind: str) -> tuple[Cell, Mapping[str, Any]]:
-    """A screen as it is by default."""
+def screened(one: Suspect, kind: str, most: int | None) -> tuple[Cell, Mapping[str, Any]]:
+    """A screen as it is by default, on `most` images at most of either kind."""
     safeguard, warned = SAFEGUARDS.get(kind), list[str]()
     config, context = safeguard.Config(), one.context(warned)
     provided = one.bench.drive(safeguard.repair(context, config)).provided
     screen: Any = safeguard.serving_policy(context, config, provided)
-    clean, marked = (np.array(screen.scores(r)) if r else np.array([])
-                     for r in (one.asked, one.marked))  # fmt: skip
+    clean, marked = (
+        np.array(screen.scores(requests[:most])) if requests else np.array([])
+        for requests in (one.asked, one.marked)
+    )
     told = {name: value for name, value in provided.items() if name != "artefacts"}
     return {**told, **rates(one, clean, marked, provided["threshold"]), "warned": warned}, provided
 
