@@ -142,13 +142,14 @@ def test_a_search_stays_in_its_ball_and_does_better_than_it_began(
 ) -> None:
     result, kept = found(subject, tmp_path, norm=norm, image=image, steps=30)
     [(name, array)] = kept.items()
-    assert (name, array.dtype) == (("image", np.uint8) if image else ("delta", np.int16))
+    assert (name, str(array.dtype)) == (("image", "uint8") if image else ("delta", "int16"))
     change = array.astype(int) - read_image(image) if image else array
     assert norm == "none" or size_of(change, norm) <= 32 / 255 + SLACK
     losses = result.optimised.loss
     assert losses[-1] < losses[0]
     assert list(losses[1:]) == sorted(losses[1:], reverse=True)
-    assert (result.optimised.changed, result.optimised.of) == (np.count_nonzero(change), "pixels")
+    assert result.optimised.changed == np.count_nonzero(change)
+    assert result.optimised.of == "pixels"
 
 
 def test_a_resized_picture_is_clean_at_its_new_size(subject: Any, tmp_path: Path) -> None:
@@ -312,11 +313,10 @@ def providing(*edits: Any) -> Any:
 
 
 def test_an_adaptive_search_does_better_through_what_it_knows(subject: Any, tmp_path: Path) -> None:
-    edit = Inverting()
     how: dict[str, Any] = {"steps": 60, "batch": 6, "eps": 64 / 255}
-    aware, _ = found(subject, tmp_path, received=providing(edit), **how)
+    aware, _ = found(subject, tmp_path, received=providing(Inverting()), **how)
     _, blind = found(subject, tmp_path, **how)
-    images = [edit.edit(applied(read_image(r.image), blind["delta"]), None) for r in digits(6)]
+    images = [255 - applied(read_image(row.image), blind["delta"]) for row in digits(6)]
     with torch.no_grad():
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
         unaware = float(subject.losses(batch, digits(6)).mean())
@@ -455,7 +455,7 @@ def attacked(folder: Path, ref: str, kind: str, **knobs: Any) -> tuple[Any, list
     bench = Bench(folder, ref)
     result = bench.attack(kind, config, rows, seeds, None)
     assert result.status is TrialStatus.DONE, result.message
-    return bench, [result.model_dump(mode="json"), *result.tamper["tampers"]]
+    return bench, [result.model_dump(mode="json"), *(result.tamper or {})["tampers"]]
 
 
 def test_a_perturbation_is_a_change_of_what_classifiers_are_shown(

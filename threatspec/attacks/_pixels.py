@@ -75,7 +75,8 @@ class ImageTamper(PixelTamper):
         """What was found, whatever was there. Raises ValueError before it is read."""
         import numpy as np
 
-        return _array(self._image, np.uint8)
+        found: NDArray[np.uint8] = _array(self._image, np.uint8)
+        return found
 
     def encode(self, request: Request) -> Request:
         """The request with the picture; one that has an image keeps it."""

@@ -213,7 +213,8 @@ def _box(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def _triangle(x: NDArray[Any]) -> NDArray[Any]:
-    return np.maximum(0.0, 1.0 - np.abs(x))
+    found: NDArray[Any] = np.maximum(0.0, 1.0 - np.abs(x))
+    return found
 
 
 def _cubic(x: NDArray[Any]) -> NDArray[Any]:

@@ -91,8 +91,9 @@ def fitted(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
         text = "images are resized by Pillow, which is not installed; install "
         raise ThreatspecError("TS-MISSING-EXTRA", f"{text}threatspec-claims[images]") from None
     there = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    found = np.asarray(there.resize((size[1], size[0]), _BICUBIC))
-    return found.reshape(*size, image.shape[2])
+    found = np.asarray(there.resize((size[1], size[0]), _BICUBIC), dtype=np.uint8)
+    resized: NDArray[np.uint8] = found.reshape(*size, image.shape[2])
+    return resized
 
 
 def control(

@@ -161,10 +161,10 @@ class _Search:
 
     def found(self, store: ArtefactStore) -> Perturbed:
         """The best change as an artefact, and what was done."""
-        name, kept = "delta", self.best
+        tensors = {"delta": torch.from_numpy(self.best)}
         if self.canvas.one is not None:
-            [kept] = self.canvas.bytes(self.best, [0])
-            name = "image"
+            [image] = self.canvas.bytes(self.best, [0])
+            tensors = {"image": torch.from_numpy(image)}
         pgd = self.request.method == "pgd"
         optimised = Optimised(
             method=self.request.method,
@@ -174,8 +174,7 @@ class _Search:
             tokens=int(self.best.size),
             of="pixels",
         )
-        artefact = store.save({name: torch.from_numpy(kept)})
-        return Perturbed(artefact, optimised, tuple(self._warnings()))
+        return Perturbed(store.save(tensors), optimised, tuple(self._warnings()))
 
     def _warnings(self) -> Iterator[str]:
         processor = getattr(self.subject, "processor", None)
