@@ -51,7 +51,8 @@ WITH_MODELS = frozenset({"classifier", "llm"})
 """Judges that need a model; their suites run beside their tests."""
 SETTINGS: dict[str, dict[str, Any]] = {"keywords": {"any_of": ("sure", "answer")}}
 GIVEN: dict[str, dict[str, Any]] = {
-    "moderation-gate": {"judge": JudgeUse(use="keywords", settings={"any_of": ["sure"]})}
+    "image-purifier": {"method": "denoiser"},
+    "moderation-gate": {"judge": JudgeUse(use="keywords", settings={"any_of": ["sure"]})},
 }
 """Knobs that safeguards have no default for."""
 
@@ -200,7 +201,7 @@ def test_a_bad_attack_fails_its_suite(
     suite = AttackConformance()
     monkeypatch.setattr(AttackConformance, "kind", use(monkeypatch, ATTACKS, attack), raising=False)
     needs_bench = test != "test_what_it_needs_are_sets_of_capabilities"
-    arguments = [Bench(tmp_path, suite.subject)] if needs_bench else []
+    arguments = [Bench(tmp_path, suite.attacked)] if needs_bench else []
     with pytest.raises(AssertionError):
         getattr(suite, test)(*arguments)
 

@@ -6,23 +6,26 @@ import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from threatspec.attacks import training_rows
 from threatspec.records import ArtefactStore, Stream
-from threatspec.subjects import Offer, SubjectCard
+from threatspec.subjects import Offer, PixelTamper, Request, SubjectCard
 from threatspec.subjects._locate import _folder_digest
 from threatspec.subjects._mount import swapped
 from threatspec.subjects.images._classifier import ClassifierSubject
+from threatspec.subjects.images._load_classifier import keep_statistics
 from threatspec.subjects.images._vgg import VggConfig
 from threatspec.subjects.specimens import specimen_weights
-from threatspec.training import Meter
+from threatspec.training import Meter, TrainingRow
 from threatspec.training.classifiers import ClassifierJob
 from threatspec.training.classifiers._train import train_classifier
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
 __all__ = ["CLASSIFIERS", "build_classifier", "write_classifier"]
@@ -48,6 +51,25 @@ class Recipe:
     """Settings of its configuration."""
     training: dict[str, Any]
     """Of a `ClassifierJob`."""
+    shifts: tuple[tuple[int, int], ...] = ()
+    """Rows that are added: all of them, moved down and right by so many pixels. A transformer does
+    not know by itself that a digit is the same elsewhere."""
+
+
+class Moved(PixelTamper):
+    """The image moved, with black where nothing is."""
+
+    kind: ClassVar[str] = "moved"
+
+    down: int
+    right: int
+
+    def edit(self, image: NDArray[np.uint8], request: Request) -> NDArray[np.uint8]:
+        """Digits are black at the edges, so what is rolled in is black."""
+        import numpy as np
+
+        moved: NDArray[np.uint8] = np.roll(image, (self.down, self.right), axis=(0, 1))
+        return moved
 
 
 CLASSIFIERS: dict[str, Recipe] = {
@@ -78,7 +100,8 @@ CLASSIFIERS: dict[str, Recipe] = {
             "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
             "intermediate_size": 96, "patch_size": 7,
         },
-        {"lr": 2e-3, "steps": 880, "optimizer": "adam", "decay_at": (500, 700)},
+        {"lr": 2e-3, "steps": 1500, "optimizer": "adam", "decay_at": (1000, 1300)},
+        ((2, 0), (-2, 0), (0, 2), (0, -2)),
     ),
     "mnist-plain": Recipe(
         VggConfig.model_type,
@@ -94,7 +117,7 @@ def build_classifier(name: str) -> ClassifierSubject:
     torch.set_num_threads(1)
     recipe = CLASSIFIERS[name]
     job = ClassifierJob(
-        rows=training_rows("mnist5k#attack_train", Path()),
+        rows=_rows(recipe),
         seeds=_seeds(name),
         start="scratch",
         **recipe.training,
@@ -108,6 +131,13 @@ def build_classifier(name: str) -> ClassifierSubject:
         stored = {name: _kept(t) for name, t in subject.model.state_dict().items()}
     subject.model.load_state_dict(stored)
     return subject
+
+
+def _rows(recipe: Recipe) -> tuple[TrainingRow, ...]:
+    rows = training_rows("mnist5k#attack_train", Path())
+    moved = [Moved(down=down, right=right) for down, right in recipe.shifts]
+    more = (row.model_copy(update={"pixels": (one,)}) for one in moved for row in rows)
+    return (*rows, *more)
 
 
 def write_classifier(name: str, subject: ClassifierSubject) -> str:
@@ -134,6 +164,7 @@ def _untrained(name: str, recipe: Recipe) -> ClassifierSubject:
 
     config = AutoConfig.for_model(recipe.architecture, **_SHAPE, **recipe.widths)
     model = AutoModelForImageClassification.from_config(config)
+    keep_statistics(model)
     config.architectures, config.dtype = [type(model).__name__], torch.float16
     processor = ViTImageProcessorPil(
         do_resize=True, size={"height": _SIDE, "width": _SIDE}, image_mean=[0.5], image_std=[0.5]

@@ -14,6 +14,7 @@ from threatspec.schema import Capability, DataRole
 from threatspec.subjects import (
     DataPoison,
     Offer,
+    PixelTamper,
     Request,
     RequestTamper,
     ServingTamper,
@@ -22,7 +23,8 @@ from threatspec.subjects import (
     tampers_from_data,
     tampers_to_data,
 )
-from threatspec.testing._parts import check_config, check_says
+from threatspec.subjects.images import image_of
+from threatspec.testing._parts import check_config, check_says, ground_of
 
 if TYPE_CHECKING:
     from threatspec.testing._bench import Bench
@@ -31,12 +33,13 @@ __all__ = ["AttackConformance"]
 
 _SPENT = ("steps", "tokens", "flops", "queries")
 _TAMPERS = {
-    Surface.TRAINING_DATA: (DataPoison,),
-    Surface.WEIGHTS: (WeightTamper,),
+    Surface.TRAINING_DATA: (DataPoison, WeightTamper, PixelTamper),
+    Surface.WEIGHTS: (WeightTamper, PixelTamper),
     Surface.SERVING: (ServingTamper,),
     Surface.REQUEST: (RequestTamper,),
     Surface.PIXELS: (RequestTamper,),
 }
+"""A backdoor is weights and the trigger that opens it."""
 
 
 class AttackConformance:
@@ -46,14 +49,15 @@ class AttackConformance:
     """The attack's name."""
     knobs: ClassVar[dict[str, Any]] = {}
     """Knobs without a default, and few steps: everything below runs within seconds."""
-    subject: ClassVar[str] = "specimen:shallow"
-    """What is attacked; it must offer what the attack needs."""
-    source: ClassVar[str] = "specimen/restricted#attack_train"
-    """Where rows come from, for attacks that read rows."""
-    benign: ClassVar[str] = "specimen/benign#attack_train"
-    """Where benign rows come from, for attacks that tell them apart."""
-    rows: ClassVar[int] = 4
-    """How many of them."""
+    subject: ClassVar[str] = ""
+    """What is attacked; it must offer what the attack needs. Empty: a specimen that does, a
+    classifier of digits for attacks on images."""
+    source: ClassVar[str] = ""
+    """Where rows come from, for attacks that read rows; empty: what fits that specimen."""
+    benign: ClassVar[str] = ""
+    """Where benign rows come from, for attacks that tell them apart; empty: likewise."""
+    rows: ClassVar[int] = 0
+    """How many of them; 0: 4, or 40 images."""
     folder: ClassVar[Path] = Path()
     """Where files that its knobs name are."""
     idle: ClassVar[frozenset[Stream]] = frozenset()
@@ -69,12 +73,17 @@ class AttackConformance:
         """Its configuration with the suite's knobs."""
         return self.attack.Config(**self.knobs)
 
+    @property
+    def attacked(self) -> str:
+        """Reference of what is attacked."""
+        return self.subject or ground_of(self.attack.offers).attacked
+
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Bench:
         """Runs trials in an empty results folder."""
         from threatspec.testing._bench import Bench
 
-        return Bench(tmp_path, self.subject)
+        return Bench(tmp_path, self.attacked)
 
     # parts
 
@@ -155,13 +164,17 @@ class AttackConformance:
         assert tampers_from_data(tampers_to_data(tampers)) == tampers
 
     def test_a_rewritten_request_is_still_the_same_item(self, bench: Bench) -> None:
-        request = Request(item="an-item", prompt="a prompt", answer="an answer")
+        shown = ground_of(self.attack.offers).request
+        request = Request(item="an-item", prompt="a prompt", answer="an answer", image=shown)
         for tamper in self._tampers(bench):
             if isinstance(tamper, RequestTamper):
                 tamper = tamper.opened(bench.store.load, self.folder)
                 assert tamper.encode(request) == tamper.encode(request)
                 assert tamper.encode(request).item == request.item
                 assert isinstance(tamper.decode("a reply"), str)
+                if shown:
+                    first, again = (image_of(tamper.encode(request), self.folder) for _ in range(2))
+                    assert (first == again).all()
 
     def test_running_and_unmounting_give_the_weights_back_bit_exactly(self, bench: Bench) -> None:
         before = bench.weights()
@@ -189,8 +202,13 @@ class AttackConformance:
         roles = self.attack.roles(self.config)
         if roles is None:
             roles = (DataRole.HARMFUL,) if self.attack.uses_rows else ()
-        known = {DataRole.HARMFUL: self.source, DataRole.BENIGN: self.benign}
-        return {role.value: {"source": known[role], "n": self.rows} for role in roles}
+        ground = ground_of(self.attack.offers)
+        known = {
+            DataRole.HARMFUL: self.source or f"{ground.harmful}#attack_train",
+            DataRole.BENIGN: self.benign or f"{ground.benign}#attack_train",
+        }
+        count = self.rows or ground.rows
+        return {role.value: {"source": known[role], "n": count} for role in roles}
 
     def _seeds(self, seed: int) -> dict[Stream, int]:
         return dict.fromkeys(self.attack.streams, seed)

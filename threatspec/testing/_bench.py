@@ -20,7 +20,6 @@ from threatspec.training import Meter
 
 if TYPE_CHECKING:
     from threatspec.records import Curve, TrialResult
-    from threatspec.subjects._resident import ResidentSubject
 
 __all__ = ["Bench"]
 
@@ -36,10 +35,9 @@ class Bench:
         """Of what was driven last."""
 
     @property
-    def subject(self) -> ResidentSubject:
+    def subject(self) -> Any:
         """The very subject that trials run on."""
-        subject: ResidentSubject = self._executor.subject(self.card.ref)
-        return subject
+        return self._executor.subject(self.card.ref)
 
     def attack(
         self,
@@ -110,10 +108,11 @@ class Bench:
             yield
 
     def weights(self) -> dict[str, str]:
-        """Hash of the bits of every parameter, by name."""
+        """Hash of the bits of every parameter and buffer, by name."""
+        model = self.subject.model
         return {
-            name: hashlib.sha256(parameter.detach().contiguous().numpy().tobytes()).hexdigest()
-            for name, parameter in self.subject.model.named_parameters()
+            name: hashlib.sha256(tensor.detach().contiguous().numpy().tobytes()).hexdigest()
+            for name, tensor in (*model.named_parameters(), *model.named_buffers())
         }
 
     def disturb(self) -> None:

@@ -2,13 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from threatspec.schema import field_docs
+from threatspec.subjects import Offer
 
-__all__ = ["check_config", "check_says"]
+__all__ = ["Ground", "check_config", "check_says", "ground_of"]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a component is tried on where its suite says nothing else."""
+
+    attacked: str
+    """Subject of attacks."""
+    safeguarded: str
+    """Subject of safeguards."""
+    harmful: str
+    """Benchmark whose rows are of the role `harmful`, or `safety`."""
+    benign: str
+    rows: int
+    """How many an attack is given of each."""
+    request: str = ""
+    """Reference of the image that is shown with a request; empty: none."""
+
+
+_SPOKEN = Ground(
+    attacked="specimen:shallow",
+    safeguarded="specimen:undefended",
+    harmful="specimen/restricted",
+    benign="specimen/benign",
+    rows=4,
+)
+_SHOWN = Ground(
+    attacked="specimen:mnist-vgg",
+    safeguarded="specimen:mnist-vgg",
+    harmful="mnist5k",
+    benign="mnist5k",
+    rows=40,
+    request="mnist5k:17",
+)
+"""Batch norm has statistics to be given back, and its layers follow one another."""
+
+
+def ground_of(offers: Set[Offer]) -> Ground:
+    """A language model, or a classifier for what needs images."""
+    return _SHOWN if offers & {Offer.IMAGE, Offer.CLASSES} else _SPOKEN
 
 
 def check_says(says: object) -> None:

@@ -12,7 +12,10 @@ from threatspec.subjects._locate import locate
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["load_classifier"]
+__all__ = ["keep_statistics", "load_classifier"]
+
+_MOST = 0.5
+"""Share of a batch in statistics of batch norm from which on it must be the other share."""
 
 
 def load_classifier(
@@ -39,10 +42,21 @@ def load_classifier(
         trust_remote_code=False,
         **({"device_map": device_map} if device_map else {}),
     )
+    keep_statistics(model)
     if device_map:
         require_whole(model, ref)
         return model, processor
     return model.to(chosen), processor
+
+
+def keep_statistics(model: Any) -> None:
+    """Batch norm learns slowly: the MobileNets of `transformers` give it the share of what was (as
+    TensorFlow has it) for that of the new batch, and would be left with statistics of the last."""
+    from torch import nn
+
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and (module.momentum or 0.0) > _MOST:
+            module.momentum = 0.1
 
 
 def _processor(place: Path) -> Any:
