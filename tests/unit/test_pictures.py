@@ -158,6 +158,23 @@ def test_requests_that_look_alike_are_kept_once() -> None:
     assert [p.item for p in found] == ["item/0", "item/2"]
 
 
+def test_a_provider_whose_edit_fails_hides_nothing_of_the_attack() -> None:
+    found = kept(requests("mnist5k:1"), Shift(5), Fails())
+    assert [p.stage.value for p in found] == ["clean", "attacked"]
+
+
+def test_images_that_are_alike_are_purified_once() -> None:
+    done = []
+
+    class Counts(Shift):
+        def edit(self, image: Bytes, request: Request) -> Bytes:
+            done.append(request.item)
+            return super().edit(image, request)
+
+    kept(requests(*["mnist5k:1"] * 9, "mnist5k:2"), Shift(5), Counts(3))
+    assert done == ["item/0", "item/9"]
+
+
 def test_later_looks_and_texts_keep_nothing() -> None:
     asked = requests("mnist5k:1")
     assert pictures_of(trial(10), asked, asked, list, Path()) == ()

@@ -42,8 +42,8 @@ def _asked(found: Resolution) -> Iterator[tuple[str, str]]:
     from threatspec.campaign._resolution import models_of
 
     for claim in found.spec.claims:
-        predicates = filter(None, map(claim.predicate, ("holds", "provided", "counts_if")))
-        names = {operand.measure for predicate in predicates for operand in operands(predicate)}
+        read = claim.predicate("holds"), claim.predicate("provided"), claim.predicate("counts_if")
+        names = {operand.measure for one in read if one for operand in operands(one)}
         for name, subject in found.subjects(claim).items():
             for ref in models_of(subject, name).values():
                 yield from ((measure, ref) for measure in sorted(names))

@@ -84,8 +84,8 @@ def _cell(ledger: Ledger, cell: Cell) -> Iterator[str]:
         yield from _attack(results.get(cell.attack))
     for says in warnings_of(ledger, cell, results):
         yield f"  warning: {says}"
-    if shown := len({picture.item for picture in pictures_of(ledger, cell)}):
-        yield f"  images of {shown} prompts are kept; `threatspec report --html` shows them"
+    if seen := len({picture.item for picture in pictures_of(ledger, cell)}):
+        yield f"  images of {seen} prompts are kept; `threatspec report --html` shows them"
     for measure in cell.measures:
         counts = outcomes(ledger, cell, measure)
         shown = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())

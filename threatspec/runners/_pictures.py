@@ -44,35 +44,54 @@ def pictures_of(
     if trial.work["units"][0] or not any(request.image for request in attacked[:_TRIED]):
         return ()
     received = receive(attacked[:_TRIED])
-    found: list[tuple[Picture, ...]] = []
-    for one in zip(asked[:_TRIED], attacked[:_TRIED], received, strict=True):
+    found: dict[tuple[str, ...], tuple[Picture, ...]] = {}
+    for was, sent, came in zip(asked[:_TRIED], attacked[:_TRIED], received, strict=True):
         with suppress(ThreatspecError):
-            shown = tuple(_stages(*one, folder))
-            known = {tuple(picture.png for picture in other) for other in found}
-            if shown and tuple(picture.png for picture in shown) not in known:
-                found.append(shown)
+            shown = tuple(_sent(was, sent, folder))
+            key = tuple(picture.png for picture in shown)
+            if shown and key not in found:
+                found[key] = shown
+                found[key] += tuple(_received(was, sent, came, folder))
         if len(found) == _MOST:
             break
-    return tuple(picture for shown in found for picture in shown)
+    return tuple(picture for shown in found.values() for picture in shown)
 
 
-def _stages(
-    asked: Request, attacked: Request, received: Request, folder: Path
-) -> Iterator[Picture]:
-    from threatspec.subjects.images import image_of, read_image
-    from threatspec.training.pixels._bytes import fitted
+def _sent(asked: Request, attacked: Request, folder: Path) -> Iterator[Picture]:
+    from threatspec.subjects.images import image_of
 
     if not attacked.image:
         return
-    first = asked.image or attacked.image  # of an image that is the attacker's, what it was before
     image = image_of(attacked, folder)
-    clean = fitted(read_image(first, folder), image.shape[:2])  # as a search resizes it
+    first, clean = _clean(asked, attacked, image, folder)
     yield _picture(asked, first, PictureStage.CLEAN, clean, clean)
     if attacked.pixels or attacked.image != first:
         yield _picture(asked, attacked.image, PictureStage.ATTACKED, image, clean)
-    if received.pixels != attacked.pixels or received.image != attacked.image:
-        image = image_of(received, folder)
-        yield _picture(asked, received.image, PictureStage.RECEIVED, image, clean)
+
+
+def _received(
+    asked: Request, attacked: Request, received: Request, folder: Path
+) -> Iterator[Picture]:
+    """Looked at last, and once for images that are alike: a purifier may take long."""
+    from threatspec.subjects.images import image_of
+
+    if received.pixels == attacked.pixels and received.image == attacked.image:
+        return
+    _, clean = _clean(asked, attacked, image_of(attacked, folder), folder)
+    image = image_of(received, folder)
+    yield _picture(asked, received.image, PictureStage.RECEIVED, image, clean)
+
+
+def _clean(
+    asked: Request, attacked: Request, image: NDArray[np.uint8], folder: Path
+) -> tuple[str, NDArray[np.uint8]]:
+    """Reference and content of what it was before: of an image that is wholly the attacker's, the
+    picture that it was made from. It has the size to which a search resizes it."""
+    from threatspec.subjects.images import read_image
+    from threatspec.training.pixels._bytes import fitted
+
+    first = asked.image or attacked.image
+    return first, fitted(read_image(first, folder), image.shape[:2])
 
 
 def _picture(
@@ -115,4 +134,5 @@ def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     step_y, step_x = min(block, height), min(block, width)
     kept = image[: rows * step_y, : columns * step_x].astype(np.float32)
     blocks = kept.reshape(rows, step_y, columns, step_x, channels)
-    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    means: NDArray[np.uint8] = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return means
