@@ -70,7 +70,7 @@ def _processor(place: Path) -> Any:
         return _lean(kind)(**settings)
     except (ImportError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
-        text = f"the processor of {place} must be made of a tokenizer and a processor of images, but"
+        text = f"the processor of {place} must do with a tokenizer and a processor of images, but"
         raise ThreatspecError("TS-MODEL-MISSING", f"{text}: {reason}") from None
 
 

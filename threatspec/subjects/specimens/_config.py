@@ -31,6 +31,8 @@ SEEING: dict[str, str] = {
     "mnist-vit": "a vision transformer that tells handwritten digits",
     "mnist-plain": "a convolutional network without batch norm that tells handwritten digits",
     "seeing": "answers questions about an image, and refuses restricted requests (LLaVA's layout)",
+    "seeing-undefended": "answers questions about an image, and every request (LLaVA's layout)",
+    "seeing-other": "as `seeing`, with another image encoder and the language part of `deep`",
 }
 """Name -> what it is, of specimens that are shown images: folders in the layout of `transformers`.
 """
