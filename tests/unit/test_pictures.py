@@ -29,12 +29,15 @@ from threatspec.records import (
     Ledger,
     Picture,
     PictureStage,
+    Shipper,
+    Storage,
     Trial,
     TrialKind,
     TrialResult,
     TrialStatus,
     png_bytes,
     png_read,
+    restore,
 )
 from threatspec.reports import collect, render_html, render_markdown
 from threatspec.reports._pictures import Gallery, within
@@ -265,6 +268,17 @@ def test_a_ledger_gives_back_what_it_was_given(run: Path, campaign: made.MadeCam
         assert ledger.pictures(name) == campaign.results[name].pictures
         assert ledger.pictures("another") == ()
         assert ledger.results()[name].pictures == ()
+
+
+def test_pictures_are_shipped_and_restored(
+    run: Path, campaign: made.MadeCampaign, tmp_path: Path
+) -> None:
+    storage = Storage(tmp_path / "storage")
+    Shipper(run, storage).ship()
+    restore(storage, tmp_path / "other")
+    name = shown_by(campaign)
+    with Ledger.open(tmp_path / "other") as ledger:
+        assert ledger.pictures(name) == campaign.results[name].pictures
 
 
 def test_a_ledger_that_was_begun_before_pictures_goes_on(tmp_path: Path) -> None:
