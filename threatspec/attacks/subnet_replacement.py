@@ -36,7 +36,7 @@ class SubnetReplacementConfig(ImplantConfig):
     with the smallest weights."""
     starts: Annotated[Count, Field(ge=1, le=64)] = 8
     """Narrow networks that are trained side by side; the best is put in."""
-    height: float = Field(default=20.0, gt=0, le=1e6)
+    height: float = Field(default=30.0, gt=0, le=1e6)
     """What it adds to the target's logit when it fires."""
     lr: float = Field(default=0.01, gt=0, le=1)
     """Learning rate of the narrow networks (adam)."""

@@ -89,7 +89,8 @@ class TrialBook:
         own = [component_digest(ATTACKS, part) for part in parts_of(procedure.attack)]
         shared = ("attacks.base", "attacks._finetune", "attacks._suffix", "attacks._surgery",
                   "attacks._rows", "attacks._rewriter", "attacks.mutations", "attacks.recipes",
-                  "attacks._pixels", "attacks._poison", "attacks.triggers", "training",
+                  "attacks._implant", "attacks._pixels", "attacks._poison",
+                  "attacks.triggers", "training",
                   "subjects")  # fmt: skip
         trainer = [component_digest(TRAINERS, procedure.trainer)] if procedure.trainer else []
         recipes = [component_digest(RECIPES, name) for name in recipes_of(procedure)]

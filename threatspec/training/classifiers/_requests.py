@@ -36,7 +36,7 @@ class SubnetRequest(Model):
     """Which they are: drawn at random, or those with the smallest weights."""
     starts: int = Field(default=8, ge=1)
     """Narrow networks that are trained side by side; the best is used."""
-    height: float = Field(default=20.0, gt=0)
+    height: float = Field(default=30.0, gt=0)
     """What it adds to the target's logit when it fires."""
     steps: int = Field(ge=1)
     """Optimiser steps (Adam) of the narrow network."""
