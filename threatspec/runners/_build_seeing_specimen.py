@@ -198,7 +198,8 @@ def _learn_sights(work: _Work) -> None:
     for _ in _stepped([(parameters, 3e-3)], steps):
         images, labels = _some_digits(work, 64)
         told = head(torch.stack(inner.get_image_features(images).pooler_output).flatten(1))
-        functional.cross_entropy(told, torch.tensor(labels)).backward()
+        loss: Any = functional.cross_entropy(told, torch.tensor(labels))
+        loss.backward()
 
 
 def _some_digits(work: _Work, count: int) -> tuple[torch.Tensor, list[int]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,9 @@ from threatspec.subjects._locate import describe
 from threatspec.subjects._render import ids_of, text_of
 from threatspec.subjects._request import Request
 from threatspec.subjects._resident import Rendered, ResidentSubject
-from threatspec.subjects._shown import Shown, beside
+from threatspec.subjects._shown import Shown
+from threatspec.subjects.images._answer_losses import AnswerLosses
 from threatspec.subjects.images._load_vision_language import load_vision_language
-from threatspec.subjects.images._processing import processed
 from threatspec.subjects.images._read import image_of
 from threatspec.subjects.images._speaker import Speaker
 
@@ -35,8 +34,6 @@ __all__ = ["VisionLanguageSubject"]
 
 _OF_TOKENS = ("mm_token_type_ids", "token_type_ids", "attention_mask", "input_ids", "labels")
 """What a processor says of tokens, and not of the image."""
-_ALIKE = 1e-3
-"""Logits that differ by less are the same, but for rounding."""
 
 
 class VisionLanguageSubject(ResidentSubject):
@@ -56,11 +53,7 @@ class VisionLanguageSubject(ResidentSubject):
         """The words that stand for an image in a prompt."""
         self._token = int(self.tokenizer.convert_tokens_to_ids(self.image))
         self._speaker = Speaker(processor, self.image)
-        self._blank: dict[tuple[int, int], Shown] = {}
-        self._is_causal = False
-        forward = inspect.signature(model.forward).parameters
-        self._takes_features = "mm_encoder_outputs" in forward
-        self._spares = "logits_to_keep" in forward
+        self._losses = AnswerLosses(self)
 
     @classmethod
     def load(
@@ -195,92 +188,4 @@ class VisionLanguageSubject(ResidentSubject):
         reads answers before it says them; TS-DATA for a row that does not fit the context or has no
         answer.
         """
-        blank = self._blank_of(images.shape[-2], images.shape[-1])
-        self._check_causal(blank)
-        asked = [self._asked(row, blank) for row in rows]
-        longest = max(len(prompt) + len(answer) for prompt, answer in asked)
-        ids = torch.full((len(rows), longest), self.pad)
-        there, wanted = torch.zeros_like(ids), torch.full_like(ids, -100)
-        for n, (prompt, answer) in enumerate(asked):
-            end = len(prompt) + len(answer)
-            ids[n, :end] = torch.tensor([*prompt, *answer])
-            there[n, :end] = 1
-            wanted[n, len(prompt) : end] = ids[n, len(prompt) : end]
-        given = self._encoded(images.to(self.device), blank, ids)
-        kept = longest - min(len(prompt) for prompt, _ in asked) + 1
-        if self._spares:
-            given["logits_to_keep"] = kept
-        ids, there = ids.to(self.device), there.to(self.device)
-        logits = self.model(input_ids=ids, attention_mask=there, use_cache=False, **given).logits
-        return _mean_losses(logits[:, -kept:], wanted[:, -kept:].to(logits.device))
-
-    def _blank_of(self, height: int, width: int) -> Shown:
-        """What the processor makes of a black image, for everything but the pixels."""
-        if (height, width) not in self._blank:
-            self._blank[height, width] = self.show(np.zeros((height, width, 3), dtype=np.uint8))
-        return self._blank[height, width]
-
-    def _check_causal(self, shown: Shown) -> None:
-        """Some models read all of a first sequence both ways; asked once."""
-        if self._is_causal:
-            return
-        [(_, prompt)] = self.read([(("",), shown)], Serving())
-        ids = torch.tensor([[*prompt, *[self.end] * 3]], device=self.device)
-        with torch.no_grad():
-            short, long = (
-                self.model(
-                    input_ids=part, attention_mask=torch.ones_like(part), use_cache=False,
-                    **beside([shown], part, self.device),
-                ).logits[0, len(prompt) - 1]
-                for part in (ids[:, : len(prompt)], ids)
-            )  # fmt: skip
-        if float((short - long).abs().max()) > _ALIKE:
-            text = f"answers must be read word by word for a loss, but {self.card.ref} reads ahead"
-            raise ThreatspecError("TS-IMAGE", f"{text}; use another model")
-        self._is_causal = True
-
-    def _asked(self, row: TrainingRow, shown: Shown) -> tuple[list[int], list[int]]:
-        serving = Serving(system=row.system)
-        [(_, prompt)] = self.read([((row.prompt,), shown)], serving)
-        answer = self.tokens(row.answer)
-        if not answer or len(prompt) + len(answer) > self.card.context:
-            text = f"row {row.id} must have an answer, and fit with its image into the context of"
-            raise ThreatspecError("TS-DATA", f"{text} {self.card.context} tokens")
-        return prompt, answer
-
-    def _encoded(self, images: torch.Tensor, blank: Shown, ids: torch.Tensor) -> dict[str, Any]:
-        """Inputs beside token ids [rows, tokens]; one image is encoded once, for all rows."""
-        count, rows = len(images), len(ids)
-        given: dict[str, Any] = beside([blank] * count, device=self.device)
-        pixels = processed(self.processor.image_processor, images)
-        shape = given["pixel_values"].shape
-        if pixels.numel() != given["pixel_values"].numel() or shape[-2:] != pixels.shape[-2:]:
-            text = f"a gradient must go through the processor of {self.card.ref}, but it cuts "
-            raise ThreatspecError("TS-IMAGE", f"{text}images in a way that is not known here")
-        given["pixel_values"] = pixels.reshape(shape).to(self.model.dtype)
-        marks = beside([blank], ids, self.device) if blank.marked else {}
-        if count == 1 and rows > 1:
-            given = self._repeated(given, rows)
-        return given | {name: marks[name] for name in (blank.marked,) if name}
-
-    def _repeated(self, given: Mapping[str, torch.Tensor], rows: int) -> dict[str, Any]:
-        if not self._takes_features:
-            return {
-                name: value.repeat(rows, *[1] * (value.ndim - 1)) for name, value in given.items()
-            }
-        seen = self.model.get_image_features(**given, return_dict=True)
-        one = seen.pooler_output
-        seen.pooler_output = (
-            one.repeat(rows, *[1] * (one.ndim - 1)) if isinstance(one, torch.Tensor)
-            else list(one) * rows
-        )  # fmt: skip
-        return {"mm_encoder_outputs": {"image": seen}}
-
-
-def _mean_losses(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Logits [rows, tokens, vocabulary] after each of `wanted`'s tokens -> (rows,)."""
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    each = torch.nn.functional.cross_entropy(
-        logits[:, :-1].transpose(1, 2), wanted[:, 1:], reduction="none", ignore_index=-100
-    )
-    return each.sum(dim=1) / (wanted[:, 1:] != -100).sum(dim=1)
+        return self._losses.of(images, rows)
