@@ -33,6 +33,7 @@ from threatspec.testing import (
 
 SMALL = {
     "steps": 3, "batch_size": 2, "safety_rows": 2, "benign_rows": 2, "candidates": 8, "length": 4,
+    "rounds": 2, "searched": 3, "shifted": 2, "starts": 2, "expert_steps": 2, "auxiliary_steps": 2,
 }  # fmt: skip
 """What makes anything quick, where a component has such a knob."""
 IDLE = {
