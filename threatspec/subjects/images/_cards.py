@@ -28,6 +28,8 @@ def image_card(
 
     Raises KeyError, TypeError or ValueError for a config that is not one.
     """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"it is no mapping, but {type(config).__name__}")
     known["image_flops"] = float(metadata.get("image_flops", 2.0 * known["parameters"]))
     architectures = config.get("architectures") or ()
     if any(str(name).endswith("ForImageClassification") for name in architectures):
