@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -25,7 +26,7 @@ from threatspec.attacks._pixels import DeltaTamper, ImageTamper
 from threatspec.errors import ThreatspecError
 from threatspec.measures import benchmark
 from threatspec.records import ArtefactStore, Budget, Stream, TrialStatus
-from threatspec.subjects import Request
+from threatspec.subjects import Request, tampers_from_data, tampers_to_data
 from threatspec.subjects._loaded import load_subject
 from threatspec.subjects.images import read_image
 from threatspec.subjects.images._processing import exact
@@ -532,6 +533,16 @@ def test_the_control_is_drawn_by_its_seed_and_stays_in_the_ball(
     most = 0 if noise == "clean" else 16 / 255
     assert most * 0.9 <= size_of(change, "linf") <= most + SLACK
     assert tamper.encode(Request(item="b", prompt="")).image == ""
+
+
+def test_a_control_of_a_size_survives_being_written() -> None:
+    from threatspec.attacks.image_control import ControlTamper
+
+    made = ControlTamper(noise="sign", norm="l2", eps=8 / 255, seed=3, size=(28, 30))
+    plain = json.loads(json.dumps(tampers_to_data([made])))
+    assert tampers_from_data(plain) == (made,)
+    image = made.edit(read_image("digits:0"), Request(item="a", prompt="", image="digits:0"))
+    assert image.shape == (28, 30, 1)
 
 
 @pytest.mark.parametrize("kind", ["image-control", "image-perturbation", "transfer-image"])

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator
 
 from threatspec.attacks._pixels import PHOTOGRAPH, Side, change_of, file_digest, picture_of
 from threatspec.attacks.base import (
@@ -35,6 +37,11 @@ __all__ = ["ControlTamper", "ImageControl", "ImageControlConfig"]
 Kind = Literal["clean", "sign", "gaussian"]
 
 
+def _as_tuple(value: Any) -> Any:
+    """Records have lists."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 class ControlTamper(PixelTamper):
     """Puts noise on every image, the same on all of one size, drawn by a seed."""
 
@@ -46,7 +53,7 @@ class ControlTamper(PixelTamper):
     seed: int
     picture: str = ""
     """Shown with requests that have no image; empty: those stay without."""
-    size: tuple[int, int] | None = None
+    size: Annotated[tuple[int, int] | None, BeforeValidator(_as_tuple)] = None
 
     def edit(self, image: NDArray[np.uint8], request: Request) -> NDArray[np.uint8]:
         """The image, resized and with noise. Raises ThreatspecError TS-MISSING-EXTRA."""
