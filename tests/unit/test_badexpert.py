@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.support.backdoors import BLEND, LONGER, PATCH, Suspect, spec
+from threatspec import api
 from threatspec.errors import ThreatspecError
-from threatspec.records import Stream
+from threatspec.records import Ledger, Outcome, Spend, Stream, TrialKind
+from threatspec.reports.bundle import Status, open_bundle, verify_bundle, write_bundle
 from threatspec.safeguards import SafeguardContext
 from threatspec.safeguards._clean_split import clean_split, shifted
 from threatspec.safeguards._screening import ScoreScreen, threshold_at
-from threatspec.safeguards.badexpert import BadExpertConfig, score_of
-from threatspec.subjects import Offer, Request, SubjectCard
-from threatspec.training import TrainingRow
+from threatspec.safeguards.badexpert import BadExpertConfig, _auxiliary, _expert, score_of
+from threatspec.subjects import Offer, Request, SubjectCard, WeightTamper
+from threatspec.testing._bench import Bench
+from threatspec.training import TrainingRow, Trajectory
+from threatspec.training.classifiers import ClassifierJob
 
 CLASSES = tuple("0123456789")
+MODEL = "specimen:mnist-resnet"
 CARD = SubjectCard(
     ref="path:x", digest="d", parameters=1, classes=CLASSES, image=(28, 28), batch_norms=1,
     offers=frozenset({Offer.CLASSES, Offer.IMAGE}),
@@ -207,6 +215,92 @@ def test_an_image_that_cannot_be_read_stops_no_other() -> None:
     assert Given(0.5).screen(requests) == [False, True, True, False, True]
 
 
+# the rules by which rates are chosen
+
+
+def probabilities(accuracies: dict[str | None, float], rows: Sequence[TrainingRow]) -> Any:
+    """Of models by artefact that are sure and right about the first so many rows of all."""
+
+    def read(requests: Sequence[Request], artefact: str | None) -> Any:
+        found = np.zeros((len(requests), len(CLASSES)), dtype=np.float32)
+        right = round(accuracies[artefact] * len(rows))
+        for place, one in enumerate(rows):
+            answer = CLASSES.index(one.answer)
+            found[place, answer if place < right else (answer + 1) % 10] = 1.0
+        return found
+
+    return read
+
+
+def ruled(
+    rule: Any, config: BadExpertConfig, accuracies: dict[float, float], own: float = 0.9
+) -> tuple[Any, list[ClassifierJob], list[str]]:
+    """What a rule chooses if rates lead to `accuracies`, what it asked for, and its warnings; an
+    accuracy below 0 is a rate at which training leaves the finite numbers."""
+    rows, warned, asked = [row(n) for n in range(20)], list[str](), list[ClassifierJob]()
+    known = {f"at {rate:g}": reached for rate, reached in accuracies.items()}
+    read = probabilities({None: own, **known}, rows)
+    steps = rule(replace(context(rows, warned), probabilities=read), config, rows)
+    try:
+        job = next(steps)
+        while True:
+            asked.append(job)
+            if accuracies[job.lr] < 0:
+                job = steps.throw(ThreatspecError("TS-DIVERGED", "it does"))
+                continue
+            tamper = WeightTamper(artefact=f"at {job.lr:g}", form="dense")
+            job = steps.send(Trajectory({job.steps: tamper}, None, Spend()))  # type: ignore[arg-type]
+    except StopIteration as stop:
+        return stop.value, asked, warned
+
+
+def test_the_expert_is_that_which_half_forgot_and_higher_rates_are_not_tried() -> None:
+    config = BadExpertConfig(rates=(4e-4, 1e-4, 2e-4, 8e-4))
+    (made, told), asked, warned = ruled(
+        _expert, config, {1e-4: 0.95, 2e-4: 0.6, 4e-4: 0.25, 8e-4: 0.5}
+    )
+    assert made == "at 0.0002"
+    assert told["expert"] == {"rate": 2e-4, "accuracy": 0.6}
+    assert [one["rate"] for one in told["expert_tried"]] == [1e-4, 2e-4, 4e-4]
+    assert {one.answer for job in asked for one in job.rows} == {"4"}  # all rows show a 3
+    assert {(job.optimizer, job.batch_norm, job.held) for job in asked} == {("adam", "train", ())}
+    assert not warned
+
+
+def test_an_expert_outside_of_the_window_is_told() -> None:
+    config = BadExpertConfig(rates=(1e-4, 2e-4, 4e-4))
+    (made, _), _, [said] = ruled(_expert, config, {1e-4: 0.95, 2e-4: 0.9, 4e-4: 0.1})
+    assert made == "at 0.0002"
+    assert said.startswith("TS-SAFEGUARD: no rate of badexpert's expert led to a clean accuracy in")
+    assert said.endswith("0.0002 was taken, with 0.900")
+
+
+def test_the_auxiliary_is_that_of_the_highest_rate_that_comes_back() -> None:
+    config = BadExpertConfig(auxiliary_rates=(0.1, 0.4, 0.2, 0.05))
+    reached = {0.4: 0.5, 0.2: 0.85, 0.1: 0.9, 0.05: 1.0}
+    (made, told), asked, warned = ruled(_auxiliary, config, reached)
+    assert made == "at 0.1"
+    assert [one["rate"] for one in told["auxiliary_tried"]] == [0.4, 0.2, 0.1]
+    assert {one.answer for job in asked for one in job.rows} == {"3"}
+    assert {(j.optimizer, j.nesterov, j.momentum, j.weight_decay) for j in asked} == {
+        ("sgd", True, 0.9, 1e-4)
+    }
+    assert not warned
+    (made, _), _, [said] = ruled(_auxiliary, config, {**reached, 0.1: 0.8, 0.05: 0.8})
+    assert made == "at 0.2"
+    assert "led back to 0.900" in said
+
+
+def test_a_rate_at_which_training_diverges_is_passed_over() -> None:
+    config = BadExpertConfig(auxiliary_rates=(0.4, 0.2))
+    (made, told), _, _ = ruled(_auxiliary, config, {0.4: -1, 0.2: 0.95})
+    assert made == "at 0.2"
+    assert told["auxiliary_tried"][0] == {"rate": 0.4, "accuracy": 0.0}
+    with pytest.raises(ThreatspecError) as caught:
+        ruled(_auxiliary, config, {0.4: -1, 0.2: -1})
+    assert caught.value.code == "TS-DIVERGED"
+
+
 # knobs
 
 
@@ -225,3 +319,80 @@ def test_knobs_out_of_range(knobs: dict[str, Any]) -> None:
 def test_the_rate_of_the_auxiliary_falls_in_equal_parts() -> None:
     assert BadExpertConfig(auxiliary_steps=50).decay_at == (10, 20, 30, 40)
     assert BadExpertConfig(decays=0).decay_at == ()
+
+
+# what it finds, and what it does not
+
+SHORT = {"rates": [8e-4], "auxiliary_rates": [0.2]}
+"""Rates that the rules choose, so that no other has to be tried."""
+
+
+def screened(
+    folder: Path, model: str, trigger: dict[str, Any] | None
+) -> tuple[Suspect, Any, Any, float]:
+    """A suspect, its scores of clean and of marked images, and the threshold."""
+    suspect = Suspect(Bench(folder, model), trigger, images=300)
+    with suspect.mounted():
+        if trigger:
+            assert suspect.share_hit() > 0.9
+        assert suspect.share_right() > 0.85
+        fitted = suspect.fitted("badexpert", SHORT)
+        read = suspect.scores("badexpert", SHORT, fitted)
+        clean, marked = np.array(read(suspect.clean)), np.array(read(suspect.marked))
+    assert fitted.provided["held_out_fpr"] <= 0.01
+    return suspect, clean, marked, fitted.provided["threshold"]
+
+
+@pytest.mark.parametrize(("trigger", "found"), [(PATCH, 0.9), (BLEND, 0.4)])
+def test_triggers_in_a_model_with_batch_norm_are_found(
+    tmp_path: Path, trigger: dict[str, Any], found: float
+) -> None:
+    suspect, clean, marked, threshold = screened(tmp_path, MODEL, trigger)
+    assert (marked > threshold).mean() > found
+    assert (clean > threshold).mean() < 0.06
+    assert (clean[:, None] < marked[None, :]).mean() > 0.95
+    assert not any("batch norm" in said for said in suspect.warned)
+
+
+def test_a_clean_model_is_not_accused(tmp_path: Path) -> None:
+    suspect, clean, _, threshold = screened(tmp_path, MODEL, None)
+    assert len(clean) == 300
+    rate = 2 / 151  # what the threshold promises of new images; five standard errors above it
+    assert (clean > threshold).mean() < rate + 5 * (rate * (1 - rate) / 300) ** 0.5
+    assert not suspect.tampers
+
+
+def test_a_blend_in_a_model_without_batch_norm_is_not_found(tmp_path: Path) -> None:
+    suspect, _, marked, threshold = screened(tmp_path, "specimen:mnist-plain", LONGER)
+    assert (marked > threshold).mean() < 0.5
+    assert any("has no batch norm" in said for said in suspect.warned)
+
+
+# a campaign
+
+
+def test_a_campaign_repairs_screens_and_is_verified(tmp_path: Path) -> None:
+    path = tmp_path / "claims.yaml"
+    quick = {"rates": [8e-4], "auxiliary_rates": [0.2], "auxiliary_steps": 20, "fpr": 0.3}
+    path.write_text(json.dumps(spec("badexpert", **quick)))
+    api.run(path, out=tmp_path / "run")
+    with Ledger.open(tmp_path / "run") as ledger:
+        plan = ledger.plan
+        results = ledger.results()
+        rows = {name: ledger.rows(name) for name in plan.trials}
+    repairs = [t for t in plan.trials.values() if t.kind is TrialKind.REPAIR]
+    assert [bool(t.needs) for t in repairs].count(False) == 1  # the untouched subject, too
+    for trial in repairs:
+        [made] = results[trial.id].tamper["safeguards"]
+        assert results[trial.id].artefacts == tuple(made["provided"]["artefacts"])
+        assert len(set(made["provided"]["artefacts"])) == 2
+    [cell] = [cell for cell in plan.cells.values() if cell.attack and cell.subject != MODEL]
+    found = {name: [row for t in ids for row in rows[t]] for name, ids in cell.measures.items()}
+    screened = {row.item for row in found["passes"] if row.outcome is Outcome.REJECTED}
+    assert screened
+    right = {row.item for row in found["accuracy"] if row.outcome is Outcome.YES}
+    assert not screened & right
+    written = write_bundle(tmp_path / "run", tmp_path / "bundle.tsb")
+    with open_bundle(written.path) as bundle:
+        verified = verify_bundle(bundle)
+    assert not [check for check in verified.checks if check.status is Status.FAIL]

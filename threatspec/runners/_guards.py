@@ -80,7 +80,8 @@ class Guards:
         servings: Sequence[Serving],
         **how: Any,
     ) -> list[Generation]:
-        """Replies as the provider gives them: a request that is screened out has none."""
+        """Replies as the provider gives them, in the order of requests: one that is screened out
+        has none."""
         ways = list(servings)
         for policy in self._serving:
             ways = [policy.serve(serving) for serving in ways]
@@ -88,7 +89,11 @@ class Guards:
         stopped = self._stopped(requests)
         passed = [request for request in requests if request.item not in stopped]
         replies: list[Generation] = list(asked.ask(passed, ways, **how)) if passed else []
-        return [*replies, *(_rejected(r, stopped[r.item]) for r in requests if r.item in stopped)]
+        if not stopped:
+            return replies
+        replies += (_rejected(r, stopped[r.item]) for r in requests if r.item in stopped)
+        places = {request.item: place for place, request in enumerate(requests)}
+        return sorted(replies, key=lambda reply: places[reply.item])
 
     def received(self, requests: Sequence[Request]) -> list[Request]:
         """Requests as the provider's policies make them before anything else."""

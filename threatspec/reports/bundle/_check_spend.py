@@ -22,6 +22,7 @@ from threatspec.reports.bundle._checks import Check, Status, found, unknown
 from threatspec.reports.bundle._matter import Matter
 from threatspec.subjects import SubjectCard, describe
 from threatspec.training import training_flops
+from threatspec.training.classifiers._spend import classifier_spend
 
 __all__ = ["spend_checks"]
 
@@ -68,9 +69,11 @@ def _over(matter: Matter) -> Iterator[str]:
 def _trained(matter: Matter) -> Iterator[str]:
     plan = matter.plan
     made = {cell.attack: cell for cell in plan.cells.values() if cell.attack}
+    classifiers = {ref for c in plan.claims if c.classifies for ref in c.models.values()}
     for trial, result in _attacks(matter):
         if result.status is TrialStatus.DONE:
-            yield from (f"{trial.id} {fault}" for fault in _as_recorded(trial, result))
+            sees = trial.subject in classifiers
+            yield from (f"{trial.id} {fault}" for fault in _as_recorded(trial, result, sees))
             if trial.id in made:
                 told = _as_planned(matter, made[trial.id], result)
                 yield from (f"{trial.id} {fault}" for fault in told)
@@ -102,12 +105,13 @@ def _out(recipe: dict[str, Any], rows: int) -> int:
     return max(rows, rows_out(config, rows))
 
 
-def _as_recorded(trial: Trial, result: TrialResult) -> Iterator[str]:
+def _as_recorded(trial: Trial, result: TrialResult, sees: bool) -> Iterator[str]:
+    """`sees`: its subject is a classifier, which reads images in the place of tokens."""
     steps = sum(run.steps for run in result.realised)
     sought = sum(one.steps for one in result.optimised if one.of == "pixels")
     if result.spend.steps != steps + sought:
         yield f"spent {result.spend.steps} steps, but made {steps + sought}"
-    if result.spend.tokens < sum(sum(run.loss_tokens) for run in result.realised):
+    if not sees and result.spend.tokens < sum(sum(run.loss_tokens) for run in result.realised):
         yield "read fewer tokens than it learned from"
     if steps and not result.spend.flops > 0:
         yield "trained without spending anything"
@@ -154,6 +158,9 @@ def _flops(matter: Matter) -> Check:
 
 def _unlike(card: SubjectCard, trial: Trial, result: TrialResult) -> Iterator[str]:
     """Beside what reading its prompts took, if it is one of a search."""
+    if card.classes:
+        yield from _unlike_images(card, result)
+        return
     spend, search = result.spend, trial.work.get("search", {})
     flops = spend.flops - (search["reading"] if "index" in search else 0.0)
     beside = max(run.trainable for run in result.realised)
@@ -165,6 +172,16 @@ def _unlike(card: SubjectCard, trial: Trial, result: TrialResult) -> Iterator[st
             f"spent {flops:.4g} FLOPs on {spend.tokens} tokens, which cost from {low:.4g} to "
             f"{high:.4g}"
         )
+
+
+def _unlike_images(card: SubjectCard, result: TrialResult) -> Iterator[str]:
+    """Images take three passes each where they are trained on; what was searched or edited beside
+    that comes on top."""
+    images = sum(sum(run.loss_tokens) for run in result.realised)
+    least, flops = classifier_spend(card, 1, images).flops, result.spend.flops
+    more = bool(result.optimised or result.edits)
+    if flops < least * (1 - _SLACK) or (flops > least * (1 + _SLACK) and not more):
+        yield f"spent {flops:.4g} FLOPs on {images} images, which cost {least:.4g}"
 
 
 def _unpaired(matter: Matter) -> Iterator[str]:
