@@ -57,11 +57,15 @@ def picture(folder: Path) -> None:
     subject = load_subject("specimen:seeing", threads=2)
     torch.set_num_threads(2)
     rows = training_rows("specimen/restricted#attack_train", Path())[:64]
+    before = time.process_time()
     seconds, found, _ = search(subject, folder, rows, image="photo:chelsea", eps=16 / 255)
+    worked = time.process_time() - before
     loss = found.optimised.loss
     print(
         f"specimen:seeing: {STEPS} steps of {BATCH} rows at 16/255 in {seconds:.1f} s "
-        f"(target 60), loss {loss[0]:.3f} -> {loss[-1]:.3f}; 1 process, 2 threads"
+        f"(target 60; {worked:.1f} s of processors), loss {loss[0]:.3f} -> {loss[-1]:.3f}; "
+        "1 process, 2 threads",
+        flush=True,
     )
 
 
@@ -88,7 +92,7 @@ def digits(name: str, folder: Path) -> None:
             seconds, _, delta = search(subject, folder, rows, **how)
             hit = classes(subject, items, delta).count(TARGET) / len(items)
             cells.append(f"{level}: {100 * hit:5.1f} % ({seconds:.1f} s)")
-        print(f"  {method:4} {'   '.join(cells)}")
+        print(f"  {method:4} {'   '.join(cells)}", flush=True)
 
 
 def classes(subject: Any, items: Any, delta: Any) -> list[str]:
