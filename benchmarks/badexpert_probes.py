@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from threatspec.attacks import ATTACKS, SAFEGUARD_SPLITS, AttackContext, training_rows
-from threatspec.attacks.data_backdoor import _job
+from threatspec.attacks import SAFEGUARD_SPLITS, AttackContext, training_rows
+from threatspec.attacks.data_backdoor import DataBackdoor, DataBackdoorConfig, _job
 from threatspec.measures import Item, benchmark
 from threatspec.records import Stream
 from threatspec.runners._guards import probabilities
@@ -51,6 +51,17 @@ BLENDED = 300
 """Images of either kind that STRIP is read on, which blends each with 20 others."""
 CLEAN = 300
 """Clean images of the defender; a half is fitted on, a half sets the threshold."""
+EARLIER = (
+    ("patch", "yes", "1e-4 x 1", 1e-4, ".990 / 1.00", ".63 / .92 / .91"),
+    ("patch", "yes", "1e-3 x 1", 4e-4, ".889 / 1.00", ".90 / .92 / .98"),
+    ("patch", "yes", "1e-3 x 3", 8e-4, ".588 / 1.00", ".996 / .84 / 1.000"),
+    ("patch", "yes", "3e-3 x 3", 32e-4, ".058 / .61", ".83 / .84 / .99"),
+    ("patch", "no", "3e-3 x 3", 32e-4, ".591 / .93", ".94 / .89 / .996"),
+    ("blend", "yes", "1e-3 x 3", 8e-4, ".446 / .99", ".961 / .90 / .983"),
+    ("blend", "no", "1e-3 x 3", 8e-4, ".655 / .65", ".56 / .84 / .71"),
+)
+"""Probes on the digits of scikit-learn: trigger, batch norm, rate x epochs, the rate here that is
+held against it, the expert's accuracy / ASR, AUROC of expert / auxiliary / ensemble."""
 Array = NDArray[Any]
 Cell = dict[str, Any]
 
@@ -70,9 +81,10 @@ class Suspect:
     @cached_property
     def tampers(self) -> tuple[Tamper, ...]:
         """Weights, and the trigger if there is one."""
-        attack, knobs = ATTACKS.get("data-backdoor"), TRIGGERS[self.trigger]
+        attack, knobs = DataBackdoor(), TRIGGERS[self.trigger]
         rows = training_rows("mnist5k#attack_train", Path())
-        config = attack.Config.model_validate({**(knobs or {}), "epochs": EPOCHS}, strict=False)
+        settled = {**(knobs or {}), "epochs": EPOCHS}
+        config = DataBackdoorConfig.model_validate(settled, strict=False)
         context = AttackContext(subject=self.bench.card, rows=rows, benign=rows, seeds=self.seeds)
         if knobs:
             found: tuple[Tamper, ...] = self.bench.drive(attack.run(context, config))
@@ -283,6 +295,26 @@ def _column(cells: Sequence[Cell], *path: Any) -> str:
     return _spread(found)
 
 
+def _at(own: Sequence[Cell], rate: float, *path: str) -> float:
+    """Mean over seeds of something of one rate of the ladder."""
+    place = BadExpertConfig().rates.index(rate)
+    found = []
+    for cell in own:
+        value: Any = cell["ladder"][place]
+        for name in path:
+            value = value[name]
+        found.append(value)
+    return float(np.mean(found))
+
+
+def _pair(own: Sequence[Cell], rate: float, *names: str) -> str:
+    return " / ".join(f"{_at(own, rate, name):.3f}" for name in names)
+
+
+def _three(own: Sequence[Cell], rate: float) -> str:
+    return " / ".join(f"{_at(own, rate, score, 'auroc'):.3f}" for score in SCORES)
+
+
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -322,6 +354,13 @@ def page(cells: Sequence[Cell]) -> dict[str, str]:
          ", ".join(str(len(c["badexpert"]["warned"])) for c in own)]
         for trigger, norm, own in groups
     ]  # fmt: skip
+    compared = [
+        [trigger, norm, theirs, f"{rate:g}", expert, _pair(own, rate, "accuracy", "asr"), areas,
+         _three(own, rate)]
+        for trigger, norm, theirs, rate, expert, areas in EARLIER
+        for other, has, own in marked
+        if (other, has) == (trigger, norm)
+    ]  # fmt: skip
     head = ["safeguard", "trigger", "batch norm", "TPR", "FPR", "ASR before", "after",
             "accuracy before", "after", "AUROC (display)"]  # fmt: skip
     return {
@@ -329,6 +368,9 @@ def page(cells: Sequence[Cell]) -> dict[str, str]:
         "chosen": _table(
             ["trigger", "batch norm", "expert's rate", "its accuracy", "auxiliary's rate",
              "warnings"], chosen),
+        "compared": _table(
+            ["trigger", "batch norm", "rate there", "here", "expert's accuracy / ASR there", "here",
+             "AUROC of expert / auxiliary / ensemble there", "here"], compared),
         "ladders": _table(
             ["trigger", "batch norm", "rate", "accuracy on fitting images", "on test", "ASR",
              "AUROC expert", "auxiliary", "ensemble", "TPR ensemble"], ladders),

@@ -127,14 +127,15 @@ def score_of(
 
     best = subject.argmax(axis=1)
     places = np.arange(len(best))
-    u = expert[places, best].astype(np.float64)
-    v = auxiliary[places, best].astype(np.float64)
+    u: NDArray[np.float64] = expert[places, best].astype(np.float64)
+    v: NDArray[np.float64] = auxiliary[places, best].astype(np.float64)
     if config.score == "expert":
         return u
     if config.score == "auxiliary":
         return -v
     if config.score == "agreement":
-        return (expert.argmax(axis=1) == best).astype(np.float64)
+        agreed: NDArray[np.float64] = (expert.argmax(axis=1) == best).astype(np.float64)
+        return agreed
     left = config.a * v / np.maximum(u, _LEAST)
     right = np.maximum(1 - u, _LEAST) / np.maximum(config.b - v, _LEAST)
     found: NDArray[np.float64] = -np.minimum(left, right)

@@ -74,7 +74,7 @@ def _fitted(image: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint
     import numpy as np
 
     rows, columns = ((np.arange(shape[axis]) * image.shape[axis]) // shape[axis] for axis in (0, 1))
-    found = image[rows[:, None], columns]
+    found: NDArray[np.uint8] = image[rows[:, None], columns]
     if found.shape[2] != shape[2]:
         found = np.repeat(found[:, :, :1], shape[2], axis=2)
     return found

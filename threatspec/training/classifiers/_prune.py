@@ -30,7 +30,7 @@ class _Last:
 
     @property
     def channels(self) -> int:
-        return int(self.layers[0][1].weight.shape[0])  # type: ignore[union-attr,operator]
+        return len(self.layers[0][1].get_parameter("weight"))
 
     def silenced(self, channels: Sequence[int]) -> Tensors:
         """Weights and biases by name, with zeros for these channels: they put out nothing, in
@@ -81,7 +81,7 @@ def _pixels(subject: ClassifierSubject, rows: Sequence[TrainingRow]) -> torch.Te
 
 
 def _accuracy(model: nn.Module, pixels: torch.Tensor, wanted: torch.Tensor) -> float:
-    parts = zip(pixels.split(_AT_ONCE), wanted.split(_AT_ONCE), strict=True)
+    parts = zip(torch.split(pixels, _AT_ONCE), torch.split(wanted, _AT_ONCE), strict=True)
     right = sum(int((model(pixel_values=p).logits.argmax(-1) == c).sum()) for p, c in parts)
     return right / len(wanted)
 
@@ -100,7 +100,7 @@ def _watched(subject: ClassifierSubject, pixels: torch.Tensor) -> tuple[_Last, l
         if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))
     ]
     try:
-        for part in pixels.split(_AT_ONCE):
+        for part in torch.split(pixels, _AT_ONCE):
             used.clear()
             subject.model(pixel_values=part)
             last = _last(used, subject.card.ref)
