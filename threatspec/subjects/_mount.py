@@ -20,10 +20,12 @@ __all__ = ["decoded", "encoded", "mount", "served", "swapped"]
 
 
 @contextmanager
-def mount(
-    subject: ResidentSubject, tampers: Sequence[Tamper], store: ArtefactStore
-) -> Iterator[None]:
-    """Apply the weight tampers, in order, for as long as the context lasts."""
+def mount(subject: Any, tampers: Sequence[Tamper], store: ArtefactStore) -> Iterator[None]:
+    """Apply the weight tampers, in order, for as long as the context lasts.
+
+    Args:
+        subject: a resident one; adapters and perturbations are for language models alone.
+    """
     with ExitStack() as stack:
         for tamper in tampers:
             if isinstance(tamper, WeightTamper):
@@ -32,9 +34,7 @@ def mount(
         yield
 
 
-def _mounted(
-    subject: ResidentSubject, tamper: WeightTamper, tensors: dict[str, torch.Tensor]
-) -> Any:
+def _mounted(subject: Any, tamper: WeightTamper, tensors: dict[str, torch.Tensor]) -> Any:
     match tamper.form:
         case "dense":
             return swapped(subject.model, tensors)

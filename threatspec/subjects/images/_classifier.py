@@ -73,7 +73,8 @@ class ClassifierSubject:
     @property
     def device(self) -> torch.device:
         """Where images are wanted."""
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     def channels(self) -> int:
@@ -184,7 +185,7 @@ class ClassifierSubject:
 
     def _parts(self, pixels: torch.Tensor, at_once: int) -> Iterator[torch.Tensor]:
         with torch.inference_mode():
-            for part in pixels.split(at_once):
+            for part in torch.split(pixels, at_once):
                 yield self.model(pixel_values=part.to(self.device)).logits.float().cpu()
 
 

@@ -24,7 +24,7 @@ __all__ = ["VggConfig", "VggForImageClassification"]
 _HALVING = "M"
 
 
-class VggConfig(PretrainedConfig):
+class VggConfig(PretrainedConfig):  # type: ignore[misc]
     """Widths of a VGG.
 
     Args:
@@ -57,7 +57,7 @@ class VggConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
 
-class VggForImageClassification(PreTrainedModel):
+class VggForImageClassification(PreTrainedModel):  # type: ignore[misc]
     """Convolutions, halvings, and linear layers, every one a module that follows another."""
 
     config_class = VggConfig
@@ -78,13 +78,12 @@ class VggForImageClassification(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """As arXiv 1502.01852 has it for what is rectified; small for linear layers."""
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            nn.init.zeros_(module.bias)
+        """As arXiv 1502.01852 has it for what is rectified."""
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            mode = "fan_out" if isinstance(module, nn.Conv2d) else "fan_in"
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -113,9 +113,10 @@ class _Run:
     @torch.no_grad()
     def _probe(self) -> float:
         """Mean loss over all rows in evaluation mode; our own reading, never charged."""
+        whole = (self.pixels, self.classes)
         losses = [
             functional.cross_entropy(self.model(pixel_values=p).logits, c, reduction="none")
-            for p, c in zip(self.pixels.split(_AT_ONCE), self.classes.split(_AT_ONCE), strict=True)
+            for p, c in zip(*(torch.split(t, _AT_ONCE) for t in whole), strict=True)
         ]
         return round(torch.cat(losses).double().mean().item(), 6)
 
@@ -182,8 +183,9 @@ def _shape(job: ClassifierJob) -> Hyperparameters:
 def _optimizer(own: Sequence[nn.Parameter], job: ClassifierJob) -> torch.optim.Optimizer:
     if job.optimizer == "adam":
         return torch.optim.Adam(own, lr=job.lr, weight_decay=job.weight_decay)
-    how = {"momentum": job.momentum, "nesterov": job.nesterov, "weight_decay": job.weight_decay}
-    return torch.optim.SGD(own, lr=job.lr, **how)
+    same = ("lr", "momentum", "nesterov", "weight_decay")
+    how: dict[str, Any] = {name: getattr(job, name) for name in same}
+    return torch.optim.SGD(own, **how)
 
 
 def _held(model: nn.Module, prefixes: Sequence[str], ref: str) -> set[str]:
