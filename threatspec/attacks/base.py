@@ -138,6 +138,10 @@ class DataCard:
     """Words of the longest row, prompt and answer together."""
 
 
+def _unheard(warning: str) -> None:
+    """Nobody listens."""
+
+
 def _no_probabilities(requests: Sequence[Request], artefact: str | None) -> Any:
     raise ThreatspecError("TS-ACCESS", "the subject must be a classifier, but is none")
 
@@ -161,7 +165,7 @@ class AttackContext:
     probabilities: Callable[[Sequence[Request], str | None], Any] = _no_probabilities
     """Of a classifier: class probabilities (requests x classes) of its weights as they are now, or
     with an artefact's in their place."""
-    warn: Callable[[str], None] = str
+    warn: Callable[[str], None] = _unheard
     """Told what weakens the attack without failing it, with a code in front (`TS-POISON: ...`)."""
     secret: str = ""
     """Of the subject's safeguard, if it leaked (`AttackConfig.leaked`); empty: there is none."""

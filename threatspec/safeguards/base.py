@@ -73,6 +73,10 @@ def _no_text(ids: Sequence[int]) -> str:
     raise ThreatspecError("TS-SAFEGUARD", "the subject must have a tokenizer, but has none here")
 
 
+def _unheard(warning: str) -> None:
+    """Nobody listens."""
+
+
 def _no_probabilities(requests: Sequence[Request], artefact: str | None) -> Any:
     raise ThreatspecError("TS-SAFEGUARD", "the subject must be a classifier, but is none")
 
@@ -105,7 +109,7 @@ class SafeguardContext:
     with an artefact's in their place."""
     load: Callable[[str], Mapping[str, Any]] = _no_artefact
     """Tensors of an artefact that it provided, by its name."""
-    warn: Callable[[str], None] = str
+    warn: Callable[[str], None] = _unheard
     """Told what weakens the safeguard without failing it, with a code in front."""
     folder: Path = Path()
     """Where files that knobs name are looked for."""
