@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-SEEDS, EPS, STEPS, FITTED, TARGET = (0, 1, 2), (64, 96, 128), 300, 32, "0"
+SEEDS, EPS, STEPS, FITTED, TARGET = (0, 1, 2), (64, 128), 300, 32, "0"
 METHODS: tuple[dict[str, Any], ...] = (
     {"method": "mean", "kernel": 3},
     {"method": "blur", "sigma": 1.0},
