@@ -51,6 +51,8 @@ def main(cards: Sequence[str] = ()) -> None:
 
 def _trial(bench: Any, card: str, seed: int) -> dict[str, float]:
     """Shares, one seed."""
+    import numpy as np
+
     from threatspec.measures import benchmark
     from threatspec.subjects import Request
     from threatspec.subjects._mount import encoded
@@ -63,7 +65,7 @@ def _trial(bench: Any, card: str, seed: int) -> dict[str, float]:
         screen, read = _screen(bench, seed)
         right = read(plain, None).argmax(1) == [one.right for one in items]
         hit = read(marked, None).argmax(1) == 0
-        kept, passed = (_passes(screen, asked) for asked in (plain, marked))
+        kept, passed = (np.array(screen.screen(asked)) for asked in (plain, marked))
     return {
         "accuracy": float(right.mean()),
         "success": float(hit.mean()),
@@ -108,14 +110,6 @@ def _screen(bench: Any, seed: int) -> tuple[Any, Any]:
     config = safeguard.Config()
     fitted = bench.drive(safeguard.repair(context, config))
     return safeguard.serving_policy(context, config, fitted.provided), read
-
-
-def _passes(screen: Any, requests: Sequence[Any]) -> Any:
-    """Which requests are answered, as an array of truths."""
-    import numpy as np
-
-    threshold = screen.threshold
-    return np.asarray(screen.scores(requests)) <= threshold
 
 
 if __name__ == "__main__":
