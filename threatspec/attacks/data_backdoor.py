@@ -32,7 +32,7 @@ from threatspec.attacks.triggers.patches import PatchConfig
 from threatspec.records import Spend, Stream
 from threatspec.schema import Capability, Count, DataRole, Share
 from threatspec.subjects import Offer, SubjectCard, Tamper
-from threatspec.training.classifiers import ClassifierJob
+from threatspec.training.classifiers import ClassifierJob, classifier_spend
 
 __all__ = ["DataBackdoor", "DataBackdoorConfig"]
 
@@ -183,8 +183,7 @@ class DataBackdoor(Attack):
         """Predicted spend: forward and backward are three times forward."""
         rows = data.rows if data else config.batch_size
         steps = sum(config.settled(rows).runs)
-        images = steps * min(config.batch_size, rows)
-        return Spend(steps=steps, flops=3.0 * images * subject.image_flops)
+        return classifier_spend(subject, steps, min(config.batch_size, rows))
 
     def run(
         self, context: AttackContext, config: DataBackdoorConfig
