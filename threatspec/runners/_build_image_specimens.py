@@ -100,8 +100,8 @@ CLASSIFIERS: dict[str, Recipe] = {
             "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
             "intermediate_size": 96, "patch_size": 7,
         },
-        {"lr": 2e-3, "steps": 1500, "optimizer": "adam", "decay_at": (1000, 1300)},
-        ((2, 0), (-2, 0), (0, 2), (0, -2)),
+        {"lr": 2e-3, "steps": 1800, "optimizer": "adam", "decay_at": (1200, 1600)},
+        ((2, 0), (-2, 0), (0, 2), (0, -2), (1, 1), (-1, -1), (1, -1), (-1, 1)),
     ),
     "mnist-plain": Recipe(
         VggConfig.model_type,
