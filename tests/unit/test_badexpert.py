@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.support.backdoors import BLEND, LONGER, PATCH, Suspect, spec
+from tests.support.backdoors import BLEND, PATCH, Suspect, spec
 from threatspec import api
 from threatspec.errors import ThreatspecError
 from threatspec.records import Ledger, Outcome, Spend, Stream, TrialKind
@@ -324,8 +324,7 @@ def test_the_rate_of_the_auxiliary_falls_in_equal_parts() -> None:
 # what it finds, and what it does not
 
 SHORT = {"rates": [8e-4], "auxiliary_rates": [0.2]}
-PLAIN = {"rates": [16e-4], "auxiliary_rates": [0.05]}
-"""Rates that the rules choose with and without batch norm, so that no other has to be tried."""
+"""Rates that the rules choose, so that no other has to be tried."""
 
 
 def screened(
@@ -363,9 +362,11 @@ def test_a_clean_model_is_not_accused(tmp_path: Path) -> None:
     assert not suspect.tampers
 
 
-def test_a_blend_in_a_model_without_batch_norm_is_not_found(tmp_path: Path) -> None:
-    suspect, _, marked, threshold = screened(tmp_path, "specimen:mnist-plain", LONGER, PLAIN)
-    assert (marked > threshold).mean() < 0.5
+def test_a_model_without_batch_norm_is_told_to_be_a_weaker_case(tmp_path: Path) -> None:
+    suspect = Suspect(Bench(tmp_path, "specimen:mnist-plain"), None, images=20)
+    assert suspect.bench.card.batch_norms == 0
+    quick = {"rates": [1e-4], "auxiliary_rates": [0.02], "expert_steps": 1, "auxiliary_steps": 5}
+    suspect.fitted("badexpert", quick, count=120)
     assert any("has no batch norm" in said for said in suspect.warned)
 
 
