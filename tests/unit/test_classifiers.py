@@ -26,8 +26,8 @@ from threatspec.training.classifiers import ClassifierJob
 from threatspec.training.classifiers._train import train_classifier
 
 CLASSIFIERS = ("mnist-resnet", "mnist-vgg", "mnist-mobilenet", "mnist-vit", "mnist-plain")
-LEAST = {"mnist-mobilenet": 0.9, "mnist-vit": 0.93}
-"""Share of digits that they tell, where it is not 0.95: 17 blocks and a transformer need more than
+LEAST = {"mnist-mobilenet": 0.9}
+"""Share of digits that they tell, where it is not 0.95: 17 blocks need more than
 2,844 digits."""
 SEEDS = {Stream.ORDER: 1, Stream.INIT: 2}
 State = dict[str, tuple[int, torch.Tensor]]
