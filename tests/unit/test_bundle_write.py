@@ -71,7 +71,8 @@ def test_lines_are_as_documented(bundle: Path) -> None:
         "replies.jsonl": ["trial", "items", "asked", "seen", "attacker", "replies", "outcomes"],
         "results.jsonl": [
             "trial", "status", "spend", "phases", "realised", "edits", "optimised", "curves",
-            "config", "proposal", "tried", "scores", "blocked", "warnings", "replies", "code", "message",
+            "config", "proposal", "tried", "scores", "blocked", "warnings", "replies", "code",
+            "message",
         ],
     }  # fmt: skip
     assert set(first["marks.jsonl"]["marks"]) <= set("yn")

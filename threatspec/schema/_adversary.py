@@ -78,7 +78,7 @@ class Owns(Described):
     """What rewrites prompts: a model, for example `endpoint:URL#MODEL`, or `rows:PATH.jsonl` with
     texts that were rewritten before."""
     surrogate: Text | None = None
-    """Model with weights of its own that `transfer-suffix` searches on."""
+    """Model with weights of its own that `transfer-suffix` and `transfer-image` search on."""
     secret: Literal["leaked"] | None = None
     """`leaked`: the secret that a safeguard of the subject keeps, whatever it is."""
 
