@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from threatspec.claims._design import SAFEGUARD_SPLIT, Design
 from threatspec.claims._text import listed, plural
@@ -21,7 +21,7 @@ def _templates(design: Design) -> Iterator[str]:
     """Every attack is read under all templates: by the serving, or by the end of its chain."""
     chosen = design.adversary.capabilities & _CHOOSES
     declared = set(design.templates)
-    if not chosen or declared == _TEMPLATES:
+    if not chosen or declared == _TEMPLATES or _of_classifiers(design.kinds):
         return
     tried = [set(one.knobs.get("templates") or ()) for one in design.procedures]
     short = sum(templates != _TEMPLATES for templates in tried)
@@ -29,6 +29,15 @@ def _templates(design: Design) -> Iterator[str]:
         means, only = listed(sorted(chosen)), listed(sorted(declared))
         by = "" if short == len(tried) else f" by {short} of {plural(len(tried), 'attack')}"
         yield f"the adversary may choose the template ({means}), but only `{only}` is used{by}"
+
+
+def _of_classifiers(kinds: Sequence[str]) -> bool:
+    """Whether all attacks are such as classifiers alone admit, which nobody asks by a template."""
+    from threatspec.attacks import ATTACKS  # here: most claims have no need of it
+    from threatspec.subjects import Offer
+
+    known = [ATTACKS.get(kind) for kind in kinds if kind in ATTACKS.names()]
+    return len(known) == len(kinds) > 0 and all(Offer.CLASSES in a.offers for a in known)
 
 
 def _elicitations(design: Design) -> Iterator[str]:

@@ -14,7 +14,7 @@ OF_MEASURING = (
         title="the template is the attacker's",
         says="Whoever may choose the template is measured with the model's own template and with "
         "none.",
-        applies="adversaries with `template` or `weights_write`",
+        applies="adversaries with `template` or `weights_write`; not on classifiers",
         remedy="Scope the claim to the template that `serving` uses.",
         source=f"{DURABLE}: the chat template decides what is measured",
         scoped_by="templates",
