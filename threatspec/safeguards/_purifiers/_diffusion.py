@@ -64,7 +64,7 @@ class Diffusion:
         noise = torch.randn(batch.shape, generator=draw)
         scheduler.set_timesteps(most)
         at = torch.tensor([self._steps - 1])
-        found = scheduler.add_noise(batch, noise, at).to(unet.device)
+        found: torch.Tensor = scheduler.add_noise(batch, noise, at).to(unet.device)
         for step in range(self._steps - 1, -1, -1):
             said = unet(found, step).sample
             found = scheduler.step(said, step, found, generator=draw).prev_sample

@@ -29,4 +29,5 @@ class Median:
         padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
         sides = (self._kernel, self._kernel)
         around = np.lib.stride_tricks.sliding_window_view(padded, sides, axis=(0, 1))
-        return np.median(around, axis=(3, 4)).astype(np.uint8)  # odd: a value that is there
+        found: NDArray[np.uint8] = np.median(around, axis=(3, 4)).astype(np.uint8)
+        return found  # of odd many, a value that is there

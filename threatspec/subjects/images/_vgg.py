@@ -7,7 +7,7 @@ convolution is optional, as is customary since arXiv 1502.03167. Written for thi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -80,6 +80,7 @@ class VggForImageClassification(PreTrainedModel):  # type: ignore[misc]
     def _init_weights(self, module: nn.Module) -> None:
         """As arXiv 1502.01852 has it for what is rectified."""
         if isinstance(module, (nn.Conv2d, nn.Linear)):
+            mode: Literal["fan_out", "fan_in"]
             mode = "fan_out" if isinstance(module, nn.Conv2d) else "fan_in"
             nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
             if module.bias is not None:

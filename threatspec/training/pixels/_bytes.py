@@ -56,7 +56,7 @@ def _shortened(wanted: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
     """Towards no change everywhere, then away from it where most was lost, while there is room."""
     room = _room(wanted.size, eps)
     size = np.sqrt(max(_square(wanted), 1e-12))
-    found = np.trunc(wanted * min(1.0, np.sqrt(room) / size))
+    found: NDArray[np.float64] = np.trunc(wanted * min(1.0, np.sqrt(room) / size))
     order = np.argsort(-np.abs(wanted - found), axis=None, kind="stable")
     costs = (2 * np.abs(found) + 1).ravel()[order]
     fits = np.cumsum(costs) <= room - _square(found)
@@ -75,7 +75,8 @@ def applied(image: NDArray[np.uint8], change: NDArray[np.int16]) -> NDArray[np.u
         text = f"the change of an image has {change.shape[2]} channels, but the image has"
         raise ThreatspecError("TS-IMAGE", f"{text} {image.shape[2]}; convert it first")
     found = fitted(image, (change.shape[0], change.shape[1])).astype(np.int16) + change
-    return np.clip(found, 0, 255).astype(np.uint8)
+    cut: NDArray[np.uint8] = np.clip(found, 0, 255).astype(np.uint8)
+    return cut
 
 
 def fitted(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
