@@ -150,7 +150,9 @@ def test_a_judge_gives_one_judgement_per_response_in_order(kind: str) -> None:
 
 def test_only_judges_with_a_programmatic_success_call_themselves_exact() -> None:
     exact = {kind for kind, judge in JUDGES if judge.exact}
-    assert exact == {"agreement", "choice", "degenerate", "exact", "keywords"}
+    assert exact == {
+        "agreement", "answered", "choice", "degenerate", "exact", "keywords", "target-class",
+    }  # fmt: skip
     assert exact < set(JUDGES.names())
 
 
@@ -162,8 +164,9 @@ def splits(found: Benchmark) -> Counter[str]:
 
 
 def test_specimen_benchmarks_have_enough_prompts_in_every_split() -> None:
-    names = ("specimen/benign", "specimen/choices", "specimen/glossary", "specimen/restricted")
-    assert BENCHMARKS.names() == names
+    names = ("benign", "choices", "glossary", "restricted", "sights")
+    images = ("digits", "digits/not-0", "mnist5k", "mnist5k/not-0")
+    assert BENCHMARKS.names() == (*images, *(f"specimen/{name}" for name in names))
     for name in ("specimen/restricted", "specimen/benign", "specimen/choices"):
         found = splits(BENCHMARKS.get(name))
         assert set(found) == {"safeguard_train", "attack_train", "attack_dev", "test"}
@@ -181,7 +184,8 @@ def test_the_splits_of_a_specimen_benchmark_are_its_items(name: str) -> None:
     assert sum(map(len, parts)) == len(found.items())
     assert found.items("nothing") == ()
     assert found.items("test") == tuple(item for item in found.items() if item.split == "test")
-    assert all(item.references and item.answer and item.refusal for item in found.items())
+    assert all(item.references and item.answer for item in found.items())
+    assert all(item.refusal or item.image for item in found.items())
 
 
 def test_the_two_benign_tasks_share_no_prompt_and_no_word_of_an_answer() -> None:
@@ -360,13 +364,14 @@ def test_a_missing_file_card_or_name_is_named(tmp_path: Path) -> None:
         {"right": 0},
         {"response": "k"},
         {"label": "no"},
+        {"image": "digits:3"},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_the_digest_changes_with_every_field_of_an_item(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    assert len(Item.model_fields) == 13, "a new field belongs into the list above"
+    assert len(Item.model_fields) == 14, "a new field belongs into the list above"
     write_benchmark(tmp_path / "a", [ONE, TWO])
     write_benchmark(tmp_path / "b", [{**ONE, **change}, TWO])
     write_benchmark(tmp_path / "c", [ONE, "", TWO], name="items", licence="MIT")

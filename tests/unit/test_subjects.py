@@ -77,7 +77,7 @@ def test_a_specimen_is_described_as_torch_and_its_files_say(name: str) -> None:
     assert card.vocabulary == len(tokenizer) == model.get_input_embeddings().num_embeddings
     assert card.context == model.config.max_position_embeddings == tokenizer.model_max_length
     assert card.tokens_per_word == 1.0
-    assert card.offers == set(Offer) - {Offer.IMAGE}
+    assert card.offers == set(Offer) - {Offer.IMAGE, Offer.CLASSES}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
@@ -111,7 +111,7 @@ def test_a_tampered_specimen_is_never_loaded(copies: Path) -> None:
     )
     flip_last_byte(copies / "deep.safetensors")
     message = refused("TS-MODEL-DIGEST", describe, "specimen:deep")
-    assert "deep.safetensors must have the sha256 written in digests.json" in message
+    assert "specimen:deep must have the sha256 written in digests.json" in message
     refused("TS-MODEL-DIGEST", ResidentSubject.load, "specimen:deep")
     assert describe("specimen:shallow")
 

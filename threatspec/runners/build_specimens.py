@@ -160,7 +160,7 @@ def resident(model: PreTrainedModel) -> ResidentSubject:
         vocabulary=config["vocab_size"],
         context=config["max_position_embeddings"],
         tokens_per_word=1.0,
-        offers=frozenset(Offer),
+        offers=frozenset(Offer) - {Offer.IMAGE, Offer.CLASSES},
     )
     return ResidentSubject(card, model.eval(), build_tokenizer())
 
