@@ -66,6 +66,7 @@ def tiny(kind: str, *, seed: int = 0, **settings: Any) -> ResidentSubject:
     card = SubjectCard(
         ref=f"path:tiny-{kind}", digest="0" * 64, layers=_LAYERS, hidden=_HIDDEN,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        vocabulary=len(tokenizer), context=_CONTEXT, tokens_per_word=1.0, offers=frozenset(Offer) - {Offer.IMAGE, Offer.CLASSES},
+        vocabulary=len(tokenizer), context=_CONTEXT, tokens_per_word=1.0,
+        offers=frozenset(Offer) - {Offer.IMAGE, Offer.CLASSES},
     )  # fmt: skip
     return ResidentSubject(card, model.eval(), tokenizer)

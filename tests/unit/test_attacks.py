@@ -27,7 +27,7 @@ from threatspec.measures import benchmark
 from threatspec.records import ArtefactStore, Realised, Spend, Stream
 from threatspec.resources import shipped
 from threatspec.schema import PRESETS, Capability, Serving, each_value, field_docs
-from threatspec.subjects import Request, SubjectCard, WeightTamper, describe
+from threatspec.subjects import Offer, Request, SubjectCard, WeightTamper, describe
 from threatspec.subjects._resident import ResidentSubject
 from threatspec.training import Meter, TrainingJob, TrainingPolicy, TrainingRow, Trajectory
 from threatspec.training._resident import ResidentTrainer
@@ -143,18 +143,20 @@ def test_a_knob_outside_its_range_is_refused(kind: str, knobs: dict[str, Any]) -
 
 BY_ROWS = {"adapter-finetune", "full-finetune", "lora-finetune"} & set(KINDS)
 """Training whose knobs a provider may let its customers set."""
+SEEN = {kind for kind in KINDS if Offer.TEXT not in ATTACKS.get(kind).offers} - {"none"}
+"""What a subject that is asked in words alone does not admit."""
 READ = {"decoding-exploit", "gcg-suffix", "prefill", "random-suffix"}
 """What whoever runs the weights can do."""
 ASKED = {"multi-turn", "mutation", "none", "suffix", "transfer-suffix"}
 """What everybody can do who may ask."""
 SERVED = {"hosted-finetune", "serving-exploit"} | READ | ASKED
-WEIGHTS = set(KINDS) - BY_ROWS - SERVED
+WEIGHTS = set(KINDS) - BY_ROWS - SERVED - SEEN
 """What nobody but the holder of the weights can do."""
 ADMITTED = {
     "chat-api": ASKED,
     "completion-api": ASKED | {"decoding-exploit", "prefill", "random-suffix", "serving-exploit"},
     "finetuning-api": ASKED | {"decoding-exploit", "hosted-finetune"} | BY_ROWS,
-    "open-weights": set(KINDS),
+    "open-weights": set(KINDS) - SEEN,
     "data-supplier": {"none"},
 }
 

@@ -50,7 +50,10 @@ that scale begin at 1; with a few
 rows all probes are perfect or none, and every choice of heads is the same."""
 WITH_MODELS = frozenset({"classifier", "llm"})
 """Judges that need a model; their suites run beside their tests."""
-SETTINGS: dict[str, dict[str, Any]] = {"keywords": {"any_of": ("sure", "answer")}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "keywords": {"any_of": ("sure", "answer")},
+    "target-class": {"target": "0"},
+}
 GIVEN: dict[str, dict[str, Any]] = {
     "image-purifier": {"method": "denoiser"},
     "moderation-gate": {"judge": JudgeUse(use="keywords", settings={"any_of": ["sure"]})},

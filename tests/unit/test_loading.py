@@ -249,7 +249,7 @@ def test_an_unknown_field_has_a_hint_and_stands_at_its_key(tmp_path: Path) -> No
     ("old", "new", "caret_on"),
     [
         ("flops: 1e13", "flops: 1e13, gpu_hours: 2", "gpu_hours"),
-        ("    attacks:", "    limits: {eps: 8}\n    attacks:", "eps: 8"),
+        ("    attacks:", "    limits: {queries: 8}\n    attacks:", "queries: 8"),
         ("- lora-finetune", "- {use: lora-finetune, rows_per: 3}", "rows_per"),
         ("    expect: REF", "    by: [category]\n    expect: REF", "by: ["),
     ],

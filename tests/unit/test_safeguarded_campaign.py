@@ -15,7 +15,16 @@ from threatspec.claims import CellState
 from threatspec.cli import main
 from threatspec.errors import SpecErrors
 from threatspec.loading import load_spec
-from threatspec.records import Arm, ArtefactStore, Ledger, Outcome, Plan, TrialKind, TrialStatus
+from threatspec.records import (
+    Arm,
+    ArtefactStore,
+    Generation,
+    Ledger,
+    Outcome,
+    Plan,
+    TrialKind,
+    TrialStatus,
+)
 from threatspec.runners import LocalProfile
 from threatspec.runners._guards import Guards
 from threatspec.schema import Serving, Verdict
@@ -243,15 +252,18 @@ class Screen(ServingPolicy):
 
 class Answers:
     def ask(self, requests: Any, servings: Any, **how: Any) -> list[Any]:
-        return [(request.item, servings[0].system) for request in requests]
+        return [
+            Generation(item=r.item, prompt=str(servings[0].system), attacker="", reply="said")
+            for r in requests
+        ]
 
 
 def test_a_screened_request_is_rejected_and_never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     guards = Guards((), None, Path(), ArtefactStore(Path()))
     monkeypatch.setattr(Guards, "_serving", (Screen(),))
     asked = [Request("a", "a secret"), Request("b", "another")]
-    [reply, rejected] = guards.ask(Answers(), asked, [Serving()], micro_batch=1)
-    assert reply == ("b", "safe")
+    [rejected, reply] = guards.ask(Answers(), asked, [Serving()], micro_batch=1)
+    assert (reply.item, reply.prompt) == ("b", "safe")
     assert (rejected.item, rejected.outcome) == ("a", Outcome.REJECTED)
     assert rejected.detail == "screened by screen"
 

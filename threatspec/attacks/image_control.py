@@ -42,6 +42,28 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+class ImageControlConfig(AttackConfig):
+    """What is shown."""
+
+    noise: Kind = "clean"
+    """`clean`: none; `sign`: every channel moves by `eps` up or down; `gaussian`: by a normal
+    number with a standard deviation of `eps`, projected into the ball."""
+    image: str | None = None
+    """The picture, as in `image-perturbation`: `own`, or null for `own` of classifiers and
+    `photo:chelsea` of other subjects."""
+    size: tuple[Side, Side] | None = None
+    """Height and width to which images are resized first; null: their own."""
+    norm: Literal["linf", "l2"] = "linf"
+    """What bounds the change, as in `image-perturbation`."""
+    eps: Level = 16 / 255
+    """Radius, for pixels from 0 to 1; of no use to `clean`."""
+
+    @property
+    def image_change(self) -> float:
+        """Bound of the change of one channel."""
+        return 0.0 if self.noise == "clean" else change_of(self.norm, self.eps)
+
+
 class ControlTamper(PixelTamper):
     """Puts noise on every image, the same on all of one size, drawn by a seed."""
 
@@ -72,28 +94,6 @@ class ControlTamper(PixelTamper):
         if request.image:
             return request
         return replace(request, image=self.picture, pixels=(*request.pixels, self))
-
-
-class ImageControlConfig(AttackConfig):
-    """What is shown."""
-
-    noise: Kind = "clean"
-    """`clean`: none; `sign`: every channel moves by `eps` up or down; `gaussian`: by a normal
-    number with a standard deviation of `eps`, projected into the ball."""
-    image: str | None = None
-    """The picture, as in `image-perturbation`: `own`, or null for `own` of classifiers and
-    `photo:chelsea` of other subjects."""
-    size: tuple[Side, Side] | None = None
-    """Height and width to which images are resized first; null: their own."""
-    norm: Literal["linf", "l2"] = "linf"
-    """What bounds the change, as in `image-perturbation`."""
-    eps: Level = 16 / 255
-    """Radius, for pixels from 0 to 1; of no use to `clean`."""
-
-    @property
-    def image_change(self) -> float:
-        """Bound of the change of one channel."""
-        return 0.0 if self.noise == "clean" else change_of(self.norm, self.eps)
 
 
 class ImageControl(PromptAttack):

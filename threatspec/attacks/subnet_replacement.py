@@ -57,6 +57,7 @@ class SubnetReplacement(Implant):
     kind = "subnet-replacement"
     says = "replaces a few channels of every layer by a small network that fires on a trigger"
     streams = frozenset({Stream.DATA_SUBSET, Stream.INIT})
+    uses_rows = False
     trainers: ClassVar[tuple[str, ...]] = ()
     Config = SubnetReplacementConfig
 

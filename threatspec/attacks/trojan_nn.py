@@ -38,35 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["StampTamper", "TrojanNN", "TrojanNNConfig"]
 
 
-class StampTamper(PixelTamper):
-    """Puts a square of given pixels into a corner."""
-
-    kind: ClassVar[str] = "stamp"
-
-    levels: str
-    """Base64 of its bytes: row by row, pixel by pixel, channel by channel."""
-    size: int
-    channels: int
-    place: Corner = "bottom-right"
-
-    def edit(self, image: NDArray[np.uint8], request: Request) -> NDArray[np.uint8]:
-        """The image with the square.
-
-        Raises ThreatspecError TS-IMAGE for an image that is too small or of other channels.
-        """
-        import numpy as np
-
-        if image.shape[2] != self.channels:
-            text = f"a patch of {self.channels} channels must be put on images of as many"
-            raise ThreatspecError("TS-IMAGE", f"{text}, but one has {image.shape[2]}; convert it")
-        square = np.frombuffer(base64.b64decode(self.levels), dtype=np.uint8)
-        top, left = corner(image.shape[0], image.shape[1], self.size, self.place)
-        found = image.copy()
-        box = found[top : top + self.size, left : left + self.size]
-        box[:] = square.reshape(self.size, self.size, self.channels)
-        return found
-
-
 class TrojanNNConfig(ImplantConfig):
     """Knobs of the search for a patch, and of binding it."""
 
@@ -100,6 +71,35 @@ class TrojanNNConfig(ImplantConfig):
     def runs(self) -> tuple[int, ...]:
         """One, after the search."""
         return (self.steps,)
+
+
+class StampTamper(PixelTamper):
+    """Puts a square of given pixels into a corner."""
+
+    kind: ClassVar[str] = "stamp"
+
+    levels: str
+    """Base64 of its bytes: row by row, pixel by pixel, channel by channel."""
+    size: int
+    channels: int
+    place: Corner = "bottom-right"
+
+    def edit(self, image: NDArray[np.uint8], request: Request) -> NDArray[np.uint8]:
+        """The image with the square.
+
+        Raises ThreatspecError TS-IMAGE for an image that is too small or of other channels.
+        """
+        import numpy as np
+
+        if image.shape[2] != self.channels:
+            text = f"a patch of {self.channels} channels must be put on images of as many"
+            raise ThreatspecError("TS-IMAGE", f"{text}, but one has {image.shape[2]}; convert it")
+        square = np.frombuffer(base64.b64decode(self.levels), dtype=np.uint8)
+        top, left = corner(image.shape[0], image.shape[1], self.size, self.place)
+        found = image.copy()
+        box = found[top : top + self.size, left : left + self.size]
+        box[:] = square.reshape(self.size, self.size, self.channels)
+        return found
 
 
 class TrojanNN(Implant):

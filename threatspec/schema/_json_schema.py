@@ -159,6 +159,8 @@ def _schema_of(model: type[BaseModel]) -> Node:
 def _tidied(node: Node) -> Node:
     """The same in terms of draft 7, without titles that repeat names and without null."""
     found = {_KEYWORDS.get(key, key): value for key, value in node.items() if key != "title"}
+    if "prefixItems" in found:  # draft 7 has a list of items in its place
+        found["items"] = [_tidied(inner) for inner in found.pop("prefixItems")]
     for key in _MAPS:
         if key in found:
             found[key] = {name: _tidied(inner) for name, inner in found[key].items()}
