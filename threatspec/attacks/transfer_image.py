@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from threatspec.attacks._pixels import PixelSearch, PixelSearchConfig, predicted
+from threatspec.attacks._surrogate import surrogate_card
 from threatspec.attacks.base import ATTACKS, DataCard
 from threatspec.errors import ThreatspecError
 from threatspec.records import Spend
 from threatspec.schema import Capability, Owns
-from threatspec.subjects import Offer, SubjectCard, describe
+from threatspec.subjects import Offer, SubjectCard
 
 __all__ = ["TransferImage", "TransferImageConfig"]
 
@@ -63,18 +64,8 @@ class TransferImage(PixelSearch):
 
 
 def _surrogate(config: TransferImageConfig, folder: Path) -> SubjectCard:
-    if config.surrogate is None:
-        text = "transfer-image needs a model to search on, but the adversary owns none; declare "
-        raise ThreatspecError("TS-ACCESS", f"{text}`owns: {{surrogate: MODEL}}`")
-    place = config.surrogate.removeprefix("path:")
-    if place != config.surrogate and not Path(place).is_absolute():
-        text = f"the folder of a surrogate must be absolute, but is {place!r}; write all of it"
-        raise ThreatspecError("TS-MODEL-MISSING", text)
-    card = describe(config.surrogate, folder)
-    if lacking := sorted(_SEARCHED - card.offers):
-        text = f"a surrogate must offer {', '.join(lacking)}, but {config.surrogate} does not; "
-        raise ThreatspecError("TS-ACCESS", f"{text}own a model that is shown images")
-    return card
+    own = "a model that is shown images"
+    return surrogate_card(TransferImage.kind, config.surrogate, folder, _SEARCHED, own)
 
 
 ATTACKS.register(TransferImage.kind, TransferImage())

@@ -14,11 +14,12 @@ from pydantic import Field
 
 from threatspec.attacks._space import Searched
 from threatspec.attacks._suffix import SuffixSearch, SuffixSearchConfig, predicted
+from threatspec.attacks._surrogate import surrogate_card
 from threatspec.attacks.base import ATTACKS, DataCard
 from threatspec.errors import ThreatspecError
 from threatspec.records import Spend
 from threatspec.schema import Capability, Count, Owns
-from threatspec.subjects import Offer, SubjectCard, describe
+from threatspec.subjects import Offer, SubjectCard
 
 __all__ = ["TransferSuffix", "TransferSuffixConfig"]
 
@@ -72,18 +73,8 @@ class TransferSuffix(SuffixSearch):
 
 
 def _surrogate(config: TransferSuffixConfig, folder: Path) -> SubjectCard:
-    if config.surrogate is None:
-        text = "transfer-suffix needs a model to search on, but the adversary owns none; declare "
-        raise ThreatspecError("TS-ACCESS", f"{text}`owns: {{surrogate: MODEL}}`")
-    place = config.surrogate.removeprefix("path:")
-    if place != config.surrogate and not Path(place).is_absolute():
-        text = f"the folder of a surrogate must be absolute, but is {place!r}; write all of it"
-        raise ThreatspecError("TS-MODEL-MISSING", text)
-    card = describe(config.surrogate, folder)
-    if lacking := sorted(_SEARCHED - card.offers):
-        text = f"a surrogate must offer {', '.join(lacking)}, but {config.surrogate} does not; "
-        raise ThreatspecError("TS-ACCESS", f"{text}own a model whose weights are here")
-    return card
+    own = "a model whose weights are here"
+    return surrogate_card(TransferSuffix.kind, config.surrogate, folder, _SEARCHED, own)
 
 
 ATTACKS.register(TransferSuffix.kind, TransferSuffix())

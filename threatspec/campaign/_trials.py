@@ -67,9 +67,10 @@ class TrialBook:
         scores = tuple(score.id for score in self._scores(procedure, subject))
         determined = [*self._made_of(procedure), *self._searched_by(search)]
         made = (TrialKind.ATTACK, subject, scores, work, determined)
-        same = self._trial(*made, most, history=history).id  # as the adversary makes it elsewhere
-        budget = most if charged or same in self.trials else None
-        return self.enter(*made, budget, history=history)
+        paid = self._trial(*made, most, history=history)
+        if charged or paid.id in self.trials:  # the adversary makes the very same elsewhere
+            return self.trials.setdefault(paid.id, paid)
+        return self.enter(*made, history=history)
 
     def _at_provider(self, procedure: Procedure, subject: str) -> bool:
         """Whether rows are trained on under the policies of the subject's provider."""
@@ -89,9 +90,8 @@ class TrialBook:
         own = [component_digest(ATTACKS, part) for part in parts_of(procedure.attack)]
         shared = ("attacks.base", "attacks._finetune", "attacks._suffix", "attacks._surgery",
                   "attacks._rows", "attacks._rewriter", "attacks.mutations", "attacks.recipes",
-                  "attacks._implant", "attacks._pixels", "attacks._poison",
-                  "attacks.triggers", "training",
-                  "subjects")  # fmt: skip
+                  "attacks._choice", "attacks._implant", "attacks._pixels", "attacks._poison",
+                  "attacks._surrogate", "attacks.triggers", "training", "subjects")  # fmt: skip
         trainer = [component_digest(TRAINERS, procedure.trainer)] if procedure.trainer else []
         recipes = [component_digest(RECIPES, name) for name in recipes_of(procedure)]
         return [*rows, *own, *trainer, *recipes, source_digest(*shared)]

@@ -94,7 +94,7 @@ class Asks:
         return steps.send(answer)
 
     def answer(self, ask: Any) -> Any:
-        """Trajectory, Mask, Edited or Suffix."""
+        """Whatever is answered to an ask of its type (`threatspec.attacks.base.Answer`)."""
         match ask:
             case TrainingJob():
                 return self._train(ask)
