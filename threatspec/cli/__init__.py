@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Any
@@ -98,7 +99,11 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: every expected failure is one message with a code, never a traceback."""
-    sys.exit(_exit_code(arguments))
+    code = _exit_code(arguments)
+    if code == ExitCode.INTERRUPTED:  # one more Ctrl-C must not change how this process ends
+        with contextlib.suppress(ValueError):  # another thread than the main one hears none
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _exit_code(arguments: list[str] | None) -> int:
