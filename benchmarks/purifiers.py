@@ -90,7 +90,7 @@ class Lab:
         fitted = asks.drive(safeguard.fit(context, config))
         return safeguard.serving_policy(context, config, fitted.provided)
 
-    def change(self, eps: int, seed: int, method: str, policy: Any = None) -> Any:
+    def change(self, eps: int, seed: int, policy: Any = None) -> Any:
         """Found on images of other classes than the target: int16 (28, 28, 1)."""
         import random
 
@@ -101,7 +101,7 @@ class Lab:
         chosen = random.Random(f"purifiers/{seed}").sample(self.rows, FITTED)
         wanted = tuple(row.model_copy(update={"answer": TARGET}) for row in chosen)
         request = PerturbationRequest(
-            rows=wanted, seed=seed, method=method, eps=eps / 255, alpha=1 / 255, steps=STEPS,
+            rows=wanted, seed=seed, eps=eps / 255, alpha=1 / 255, steps=STEPS,
             batch=FITTED, adaptive=policy is not None,
         )  # fmt: skip
         received = partial(_received, policy) if policy else list
@@ -127,7 +127,10 @@ class Lab:
 def without(lab: Lab, eps: int, seed: int) -> tuple[Any, Any, float]:
     """The searched change and the random one, neither of which knows of a purifier, and what the
     first reaches where there is none."""
-    searched, sign = (lab.change(eps, seed, method) for method in ("pgd", "sign"))
+    from threatspec.training.pixels._bytes import control
+
+    searched = lab.change(eps, seed)
+    sign = control(searched.shape, "sign", "linf", eps / 255, seed)
     return searched, sign, lab.rates(searched)[0]
 
 
@@ -156,7 +159,7 @@ def measured(lab: Lab, knobs: dict[str, Any], plain: dict[Any, Any]) -> tuple[st
             cells["purified"].append(lab.rates(searched, policy)[0])
             cells["clean"].append(clean[seed][0])
             cells["noise"].append(lab.rates(sign, policy)[0])
-            adaptive = lab.change(eps, seed, "pgd", policy)
+            adaptive = lab.change(eps, seed, policy)
             cells["adaptive"].append(lab.rates(adaptive, policy)[0])
         lines.append([name_of(knobs), f"{eps}/255", *(shown(cells[c]) for c in COLUMNS)])
         print(" | ".join(lines[-1]), flush=True)

@@ -76,6 +76,7 @@ def digits(name: str, folder: Path) -> None:
     from threatspec.attacks import training_rows
     from threatspec.measures import benchmark
     from threatspec.subjects._loaded import load_subject
+    from threatspec.training.pixels._bytes import control
 
     subject = load_subject(f"specimen:{name}", threads=1)
     torch.set_num_threads(1)
@@ -85,14 +86,15 @@ def digits(name: str, folder: Path) -> None:
     said = classes(subject, items, None)
     right = sum(one == item.answer for one, item in zip(said, items, strict=True))
     print(f"specimen:{name}: {100 * right / len(items):.1f} % right, {len(items)} digits")
-    for method in ("pgd", "sign"):
-        cells = []
-        for level in LEVELS:
-            how = {"method": method, "eps": level / 255}
-            seconds, _, delta = search(subject, folder, rows, **how)
-            hit = classes(subject, items, delta).count(TARGET) / len(items)
-            cells.append(f"{level}: {100 * hit:5.1f} % ({seconds:.1f} s)")
-        print(f"  {method:4} {'   '.join(cells)}", flush=True)
+    cells, beside = [], []
+    for level in LEVELS:
+        seconds, _, delta = search(subject, folder, rows, eps=level / 255)
+        hit = classes(subject, items, delta).count(TARGET) / len(items)
+        cells.append(f"{level}: {100 * hit:5.1f} % ({seconds:.1f} s)")
+        sign = control(delta.shape, "sign", "linf", level / 255, seed=0)
+        hit = classes(subject, items, sign).count(TARGET) / len(items)
+        beside.append(f"{level}: {100 * hit:5.1f} %")
+    print(f"  pgd  {'   '.join(cells)}\n  sign {'   '.join(beside)}", flush=True)
 
 
 def classes(subject: Any, items: Any, delta: Any) -> list[str]:

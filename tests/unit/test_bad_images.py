@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import tracemalloc
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from PIL import Image
 
 from tests.support.specs import write_benchmark
 from threatspec import api
-from threatspec.campaign import check_spec
+from threatspec.campaign import check_spec, compile_plan
 from threatspec.errors import SpecErrors, ThreatspecError
 from threatspec.loading import load_spec
 from threatspec.records import Ledger, Outcome, TrialKind, TrialStatus
@@ -90,6 +92,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "bomb": (lambda p: p.write_bytes(png(60000, 60000, data=bytes(10**6))), "at most 50,000,000"),
     "many": (lambda p: p.write_bytes(png(10000, 5001, data=bytes(9))), "at most 50,000,000"),
     "many of JPEG": (lambda p: jpeg(p, 65000, 65000), "at most 50,000,000"),
+    "many of JPEG, of which Pillow warns": (lambda p: jpeg(p, 10000, 10000), "at most 50,000,000"),
     "a transparent colour": (transparent, "transparent colour"),
     "several": (several, "holds 2"),
     "cut": (cut, "whole image"),
@@ -107,8 +110,11 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_a_file_that_is_no_usable_image_is_one_coded_line(name: str, tmp_path: Path) -> None:
     make, says = BAD[name]
     make(tmp_path / "a.png")
-    with pytest.raises(ThreatspecError) as error:
-        read_image("file:a.png", tmp_path)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(ThreatspecError) as error:
+            read_image("file:a.png", tmp_path)
+    assert [str(one.message) for one in said] == []
     assert error.value.code == "TS-IMAGE"
     assert says in error.value.message
     assert "file:a.png" in error.value.message
@@ -133,12 +139,23 @@ def test_what_is_told_without_a_guess_is_read(mode: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "ref", ["", "mnist5k", "mnist5k:", "mnist5k:5000", "mnist5k:-1", "mnist5k:1.5", "digits:1797",
-            "photo:chelsae", "photo:../secret", "http://example.org/a.png", "file:"],
+            "photo:chelsae", "photo:../secret", "http://example.org/a.png", "file:",
+            pytest.param(f"digits:{'9' * 5000}", id="digits of thousands of digits")],
 )  # fmt: skip
 def test_a_reference_that_means_nothing_is_one_coded_line(ref: str) -> None:
     with pytest.raises(ThreatspecError) as error:
         read_image(ref)
     assert error.value.code == "TS-IMAGE"
+
+
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    for level in (3, 4):
+        Image.new("L", (5, 7), level).save(tmp_path / "a.bmp")
+        os.utime(tmp_path / "a.bmp", ns=(level, level))
+        assert (read_image("file:a.bmp", tmp_path) == level).all()
+    Image.new("L", (5, 9), 5).save(tmp_path / "a.bmp")
+    os.utime(tmp_path / "a.bmp", ns=(4, 4))  # by its size
+    assert (read_image("file:a.bmp", tmp_path) == 5).all()
 
 
 # claims
@@ -192,11 +209,40 @@ def problems(folder: Path, data: dict[str, Any]) -> list[tuple[str, str]]:
     return []
 
 
+def test_one_clean_picture_is_shown_and_noise_in_every_replicate(tmp_path: Path) -> None:
+    attacks = [
+        {"use": "image-control", "noise": "clean"},
+        {"use": "image-control", "noise": "sign", "eps": "8/255"},
+        {"use": "image-control", "noise": ["clean", "gaussian"], "eps": "8/255"},
+    ]
+    path = tmp_path / "claims.yaml"
+    changes = {"adversaries.sender.attacks": attacks, "claims.0.seeds.replicates": 3}
+    path.write_text(json.dumps(spec(**changes)))
+    plan = compile_plan(load_spec(path))
+    counts = {
+        (one.search is not None, one.config["noise"]): len(
+            {cell.replicate for cell in plan.cells.values() if cell.procedure == name}
+        )
+        for name, one in plan.procedures.items()
+    }
+    # what is searched may turn out to be noise
+    assert counts == {(False, "clean"): 1, (False, "sign"): 3, (True, "clean"): 3}
+    assert [one.deterministic for one in plan.procedures.values()] == [True, False, False]
+
+
 def test_nothing_is_wrong_with_the_claim_as_it_stands(tmp_path: Path) -> None:
     assert problems(tmp_path, spec()) == []
 
 
 ATTACK = "adversaries.sender.attacks.0"
+_SUPPLIED: dict[str, Any] = {
+    "adversaries.sender.access": ["image", "training_data_write"],
+    "adversaries.sender.data": {"benign": {"n": 2800, "from": "mnist5k#attack_train"}},
+    "adversaries.sender.limits": {"eps": 1.0},
+}
+_HANDED_ON: dict[str, Any] = {
+    **_SUPPLIED, "adversaries.sender.access": ["image", "weights_read", "weights_write"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -208,6 +254,24 @@ ATTACK = "adversaries.sender.attacks.0"
         ({f"{ATTACK}.eps": "300/255"}, "TS-OUT-OF-RANGE", "at most 1"),
         ({f"{ATTACK}.eps": "32/255"}, "TS-BUDGET", "eps"),
         ({"adversaries.sender.limits.eps": "16/256"}, "TS-UNIT", "255"),
+        ({ATTACK: {"use": "image-perturbation", "target_class": "0", "image": "cifar10:no#test/1"},
+          "adversaries.sender.access": ["image", "gradients"],
+          "adversaries.sender.data": {"harmful": {"n": 9, "from": "mnist5k#attack_train"}}},
+         "TS-FILE-MISSING", "folder"),
+        ({f"{ATTACK}.image": "photo:cat"}, "TS-IMAGE", "'cat'"),
+        ({f"{ATTACK}.image": "photo:chelsea"}, "TS-IMAGE", "a classifier"),
+        ({**_SUPPLIED, ATTACK: {"use": "backdoor-patch", "rate": 1e-4}},
+         "TS-POISON", "from 0.000358"),
+        ({**_SUPPLIED, ATTACK: {"use": "backdoor-patch", "cover": 1e-4}},
+         "TS-POISON", "a cover rate"),
+        ({**_SUPPLIED, ATTACK: {"use": "backdoor-patch", "target": "12"}},
+         "TS-POISON", "10 classes"),
+        ({**_SUPPLIED, ATTACK: {"use": "backdoor-patch", "trigger": {"use": "patch", "size": 29}}},
+         "TS-POISON", "29 x 29 pixels of 28 x 28"),
+        ({**_HANDED_ON, ATTACK: {"use": "backdoor-trojan-nn", "target": "12"}},
+         "TS-POISON", "10 classes"),
+        ({**_HANDED_ON, ATTACK: {"use": "backdoor-finetuned", "share": 1e-3}},
+         "TS-POISON", "a share"),
         ({"measures.asr.judge.target": "10"}, "TS-JUDGE", "none of the classes"),
         ({"measures.asr.benchmark": "mnist5k"}, "TS-JUDGE", "not-0"),
         ({"measures.accuracy.benchmark": "specimen/benign"}, "TS-ACCESS", "show no image"),
@@ -232,6 +296,19 @@ def test_a_claim_that_cannot_be_is_refused_before_anything_runs(
     found = problems(tmp_path, spec(**changes))
     assert code in [one for one, _ in found], found
     assert any(says in text for one, text in found if one == code), found
+
+
+def test_a_picture_for_a_classifier_is_refused_by_check(tmp_path: Path) -> None:
+    attack = {"use": "image-perturbation", "target_class": "0", "image": "mnist5k:44"}
+    changes = {
+        ATTACK: attack,
+        "adversaries.sender.access": ["image", "gradients"],
+        "adversaries.sender.data": {"harmful": {"n": 9, "from": "mnist5k#attack_train"}},
+    }
+    with pytest.raises(ThreatspecError, match="image must be `own`") as caught:
+        problems(tmp_path, spec(**changes))
+    assert caught.value.code == "TS-IMAGE"
+    assert problems(tmp_path, spec(**{**changes, ATTACK: {**attack, "image": "own"}})) == []
 
 
 def own(folder: Path, rows: list[dict[str, Any]]) -> None:

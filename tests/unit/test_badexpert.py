@@ -22,7 +22,7 @@ from threatspec.records import Ledger, Outcome, Spend, Stream, TrialKind
 from threatspec.reports.bundle import Status, open_bundle, verify_bundle, write_bundle
 from threatspec.safeguards import SafeguardContext
 from threatspec.safeguards._clean_split import clean_split, shifted
-from threatspec.safeguards._screening import ScoreScreen, threshold_at
+from threatspec.safeguards._screening import ScoreScreen, threshold_at, threshold_of
 from threatspec.safeguards.badexpert import BadExpertConfig, _auxiliary, _expert, score_of
 from threatspec.subjects import Offer, Request, SubjectCard, WeightTamper
 from threatspec.testing._bench import Bench
@@ -191,6 +191,8 @@ def test_a_threshold_of_nothing_is_an_error(scores: list[float]) -> None:
     with pytest.raises(ThreatspecError) as caught:
         threshold_at(scores, 0.1, context([]))
     assert caught.value.code == "TS-SAFEGUARD"
+    with pytest.raises(ThreatspecError, match="TS-SAFEGUARD"):
+        threshold_of(scores, 0.5)
 
 
 class Given(ScoreScreen):
@@ -317,7 +319,7 @@ def test_knobs_out_of_range(knobs: dict[str, Any]) -> None:
 
 
 def test_the_rate_of_the_auxiliary_falls_in_equal_parts() -> None:
-    assert BadExpertConfig(auxiliary_steps=50).decay_at == (10, 20, 30, 40)
+    assert BadExpertConfig(auxiliary_steps=50).decay_at == (11, 21, 31, 41)
     assert BadExpertConfig(decays=0).decay_at == ()
 
 

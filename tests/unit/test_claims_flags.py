@@ -325,8 +325,12 @@ def test_two_judges_of_the_same_replies_may_differ_on_a_fifth(
 
 
 def test_judges_of_other_prompts_are_not_compared() -> None:
-    found = said(second_judge(b"y" * 100, split="attack_dev"))
-    assert raised(found) == {}
+    for other in ({"split": "attack_dev"}, {"requests": "plain"}):
+        assert raised(said(second_judge(b"y" * 100, **other))) == {}
+
+
+def test_whether_there_is_an_answer_is_no_reading_of_success() -> None:
+    assert raised(said(second_judge(b"y" * 100, judge={"use": "answered"}))) == {}
 
 
 # data-overlap

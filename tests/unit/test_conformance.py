@@ -38,6 +38,10 @@ SMALL = {
 """What makes anything quick, where a component has such a knob."""
 IDLE = {
     "adapter-finetune": frozenset({Stream.INIT, Stream.TRAIN}),
+    "data-backdoor": frozenset({Stream.TRAIN}),
+    "finetuned-backdoor": frozenset({Stream.TRAIN}),
+    "label-shift-backdoor": frozenset({Stream.TRAIN}),
+    "trojan-nn": frozenset({Stream.TRAIN}),
     "perturbation": frozenset({Stream.TRAIN}),
     "full-finetune": frozenset({Stream.TRAIN}),
     "lora-finetune": frozenset({Stream.TRAIN}),
@@ -45,9 +49,9 @@ IDLE = {
     "lota-finetune": frozenset({Stream.TRAIN}),
     "probe-heads": frozenset({Stream.INIT}),
 }
-"""`train` draws dropout, which specimens do not have and the default adapter neither; vectors
-that scale begin at 1; with a few
-rows all probes are perfect or none, and every choice of heads is the same."""
+"""`train` draws dropout, which these specimens do not have and the default adapter neither;
+vectors that scale begin at 1; with a few rows all probes are perfect or none, and every choice of
+heads is the same."""
 WITH_MODELS = frozenset({"classifier", "llm"})
 """Judges that need a model; their suites run beside their tests."""
 SETTINGS: dict[str, dict[str, Any]] = {

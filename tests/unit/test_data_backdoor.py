@@ -182,8 +182,24 @@ def test_one_training_on_all_rows_is_asked_for() -> None:
     assert len(job.rows) == 200
     assert sum(bool(row.pixels) for row in job.rows) == 10
     assert (job.steps, job.batch_size, job.lr, job.start) == (19, 32, 0.03, "scratch")
-    assert job.decay_at == (10, 17)
+    assert job.decay_at == (11, 18)
     assert job.seeds[Stream.INIT] == 6
+
+
+@pytest.mark.parametrize(
+    ("steps", "shares", "at"),
+    [
+        (100, [0.2, 0.4, 0.6, 0.8], (21, 41, 61, 81)),  # five equal parts
+        (2, [0.5, 0.75], (2, 3)),
+        (2, [0.75, 0.8], (3, 3)),  # both are made
+        (4, [0, 1], (1, 5)),
+    ],
+)
+def test_the_rate_decays_after_these_shares_of_the_steps(
+    steps: int, shares: list[float], at: tuple[int, ...]
+) -> None:
+    job = next(ATTACK.run(context(200), config(steps=steps, decay_at=shares)))
+    assert job.decay_at == at
 
 
 def test_its_cost_and_its_runs_are_known_before() -> None:
@@ -266,6 +282,16 @@ def test_knobs_of_the_trigger_are_checked_wherever_they_are_written() -> None:
     for place in ("asked", "covered"):
         with pytest.raises(ValidationError, match="unknown field 'alfa'"):
             config(**{place: {"alfa": 0.1}})
+
+
+@pytest.mark.parametrize("place", ["asked", "covered"])
+@pytest.mark.parametrize("name", ["blend", "patch"])
+def test_the_trigger_stays_the_same_wherever_its_knobs_change(place: str, name: str) -> None:
+    with pytest.raises(
+        ValidationError, match="unknown field 'use': other knobs of patch"
+    ) as caught:
+        config(**{place: {"use": name}})
+    assert caught.value.errors()[0]["ctx"]["code"] == "TS-UNKNOWN-FIELD"
 
 
 # cards

@@ -66,6 +66,21 @@ def test_what_is_silent_stays_so_bit_for_bit_while_the_rest_is_trained(suspect: 
     assert sum(not torch.equal(trained[name], before[name]) for name in others) > len(others) / 2
 
 
+def test_the_layer_is_on_the_main_path_and_no_shortcut(suspect: Suspect) -> None:
+    with suspect.mounted():
+        fitted = suspect.fitted("fine-pruning", {"steps": 0})
+    assert {name.rsplit(".", 1)[0] for name in tensors(suspect, fitted.tampers[0])} == {
+        "resnet.encoder.stages.1.layers.0.layer.1.convolution",
+        "resnet.encoder.stages.1.layers.0.layer.1.normalization",
+    }
+
+
+def test_nothing_silenced_says_why(suspect: Suspect) -> None:
+    with suspect.mounted():
+        suspect.fitted("fine-pruning", {"most": 0.01, "steps": 0})
+    assert suspect.warned[-1].endswith("0.01 of 32 is less than one")
+
+
 def test_it_repairs_the_weights_and_rejects_nothing(suspect: Suspect) -> None:
     safeguard = SAFEGUARDS.get("fine-pruning")
     assert safeguard.serving_policy(suspect.context(), safeguard.Config(), {}) is None

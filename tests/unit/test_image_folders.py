@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,9 @@ from threatspec.loading._relocate import relocated
 from threatspec.measures import benchmark
 from threatspec.measures.benchmarks import looks_like
 from threatspec.subjects.images import read_image
+from threatspec.subjects.images._cards import image_card
+from threatspec.subjects.images._names import number_below, unique_names
+from threatspec.subjects.images.folders import image_folder
 
 PLANES = np.arange(3072) % 251
 
@@ -150,6 +155,69 @@ def test_imagenet_is_read_by_its_folders_or_its_table(flat: bool, tmp_path: Path
         assert read_image(item.image, tmp_path).shape == (40, 50, 3)
 
 
+def test_classes_of_one_name_are_told_apart_as_those_of_a_model(tmp_path: Path) -> None:
+    imagenet(tmp_path)
+    (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764 crane\nn01443537 crane\n")
+    items = benchmark("imagenet:.", tmp_path).items("test")
+    assert [i.answer for i in items] == ["crane (0)"] * 2 + ["crane (1)"] * 2
+    config = {
+        "architectures": ["AForImageClassification"],
+        "id2label": {"0": "crane", "1": "crane"},
+    }
+    card = image_card(tmp_path, config, {}, ref="path:a", digest="0", parameters=1)
+    assert card is not None
+    assert card.classes == items[0].choices
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("a", "b"), ("a", "b")),
+        (("a", "b", "a"), ("a (0)", "b", "a (2)")),
+        (("a", "a (0)", "a"), ("a (0) (0)", "a (0) (1)", "a (2)")),
+        ((), ()),
+    ],
+)
+def test_names_of_classes_are_unique(names: tuple[str, ...], told: tuple[str, ...]) -> None:
+    assert unique_names(names) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("9", 9), ("007", 7), ("10", None), ("", None), ("-1", None), ("1.5", None),
+     ("0" * 5000 + "3", 3), ("9" * 5000, None)],
+    ids=["0", "9", "zeros", "count", "nothing", "minus", "point", "many zeros", "many nines"],
+)  # fmt: skip
+def test_numbers_in_names_are_bounded(text: str, number: int | None) -> None:
+    assert number_below(text, 10) == number
+
+
+@pytest.mark.parametrize("made", [cifar10, gtsrb, imagenet], ids=lambda made: str(made.__name__))
+def test_a_folder_that_changes_is_read_again(made: Any, tmp_path: Path) -> None:
+    made(tmp_path)
+    kind = made.__name__
+    before = image_folder(f"{kind}:.", tmp_path)
+    assert image_folder(f"{kind}:.", tmp_path) is before
+    held = [one for one in type(before).held(tmp_path.resolve()) if one.is_file()]
+    assert held
+    for number, one in enumerate(held):
+        os.utime(one, ns=(number, number))
+        after = image_folder(f"{kind}:.", tmp_path)
+        assert after is not before
+        before = after
+
+
+def test_a_batch_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    cifar10(tmp_path)
+    batch = tmp_path / "cifar-10-batches-bin" / "test_batch.bin"
+    before = read_image("cifar10:.#test/0", tmp_path), benchmark("cifar10:.", tmp_path).digest
+    batch.write_bytes(records(range(7, 11)))
+    os.utime(batch, ns=(1, 1))
+    after = read_image("cifar10:.#test/0", tmp_path), benchmark("cifar10:.", tmp_path).digest
+    assert (after[0] != before[0]).any()
+    assert after[1] != before[1]
+
+
 def test_of_many_images_names_of_classes_are_kept_once(tmp_path: Path) -> None:
     cifar10(tmp_path)
     items = benchmark("cifar10:.", tmp_path).items()
@@ -217,7 +285,8 @@ def test_flat_validation_images_need_their_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "ref",
-    ["cifar10:.#test/4", "cifar10:.#val/0", "cifar10:.", "cifar10:.#test/", "cifar10:.#test/-1",
+    [pytest.param(f"cifar10:.#test/{'9' * 5000}", id="thousands of digits"),
+     "cifar10:.#test/4", "cifar10:.#val/0", "cifar10:.", "cifar10:.#test/", "cifar10:.#test/-1",
      "imagenet:.#train/../../secret.png", "imagenet:.#train/n01440764/../x.JPEG",
      "imagenet:.#train/n01440764/..", "gtsrb:.#test/../../secret.png", "cifar11:.#test/0"],
 )  # fmt: skip

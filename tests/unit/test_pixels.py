@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -22,18 +23,22 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from tests.support.specs import problems_of
 from threatspec.attacks import ATTACKS, training_rows
-from threatspec.attacks._pixels import DeltaTamper, ImageTamper
+from threatspec.attacks._pixels import DeltaTamper, ImageTamper, file_digest, picture_of
+from threatspec.attacks.base import AttackContext
 from threatspec.errors import ThreatspecError
 from threatspec.measures import benchmark
 from threatspec.records import ArtefactStore, Budget, Stream, TrialStatus
+from threatspec.schema import Serving
 from threatspec.subjects import Request, tampers_from_data, tampers_to_data
 from threatspec.subjects._loaded import load_subject
 from threatspec.subjects.images import read_image
+from threatspec.subjects.images._cards import image_card
+from threatspec.subjects.images._classifier import ClassifierSubject
 from threatspec.subjects.images._processing import exact
 from threatspec.testing._bench import Bench
 from threatspec.training import BudgetExceeded, Meter, TrainingRow
 from threatspec.training.pixels import PerturbationRequest, Perturbed, pixel_spend
-from threatspec.training.pixels._bytes import applied, control, rounded
+from threatspec.training.pixels._bytes import Norm, applied, control, fitted, rounded
 from threatspec.training.pixels._canvas import Canvas
 from threatspec.training.pixels._search import _Search, find_pixels
 from threatspec.training.pixels._steps import projected
@@ -155,30 +160,26 @@ def test_a_search_stays_in_its_ball_and_does_better_than_it_began(
 
 def test_a_resized_picture_is_clean_at_its_new_size(subject: Any, tmp_path: Path) -> None:
     how: dict[str, Any] = {"image": "photo:camera", "size": (20, 24), "eps": 8 / 255}
-    _, clean = found(subject, tmp_path, method="clean", **how)
+    clean = fitted(read_image("photo:camera"), (20, 24))
     _, kept = found(subject, tmp_path, **how)
     assert kept["image"].shape == (20, 24, 1)
-    assert 0 < size_of(kept["image"].astype(int) - clean["image"], "linf") <= 8 / 255 + SLACK
+    assert 0 < size_of(kept["image"].astype(int) - clean, "linf") <= 8 / 255 + SLACK
 
 
 # controls
 
 
-def test_the_clean_control_changes_nothing(subject: Any, tmp_path: Path) -> None:
-    result, kept = found(subject, tmp_path, method="clean")
-    assert not kept["delta"].any()
-    assert result.optimised.loss[0] == result.optimised.loss[1]
-    _, shown = found(subject, tmp_path, method="clean", image="mnist5k:9")
-    assert np.array_equal(shown["image"], read_image("mnist5k:9"))
+def test_the_clean_control_changes_nothing() -> None:
+    assert not control((28, 28, 1), "clean", "linf", 32 / 255, 1).any()
 
 
-def test_controls_have_the_budget_and_read_no_gradient(subject: Any, tmp_path: Path) -> None:
-    for norm in ("linf", "l2"):
-        result, kept = found(subject, tmp_path, method="sign", norm=norm)
-        assert set(np.unique(kept["delta"])) == {-32, 32}
-        assert result.optimised.steps == 0
-        _, kept = found(subject, tmp_path, method="gaussian", norm=norm)
-        assert 0.6 * 32 / 255 < size_of(kept["delta"], norm) <= 32 / 255 + SLACK
+def test_controls_have_the_budget() -> None:
+    norms: tuple[Norm, ...] = ("linf", "l2")
+    for norm in norms:
+        sign = control((28, 28, 1), "sign", norm, 32 / 255, 1)
+        assert set(np.unique(sign)) == {-32, 32}
+        gaussian = control((28, 28, 1), "gaussian", norm, 32 / 255, 1)
+        assert 0.6 * 32 / 255 < size_of(gaussian, norm) <= 32 / 255 + SLACK
     shapes = [control((40, 40, 1), "gaussian", "none", 0.1, seed) for seed in (0, 1)]
     assert float(np.std(shapes[0])) == pytest.approx(25.5, rel=0.1)
     assert abs(float(np.corrcoef(shapes[0].ravel(), shapes[1].ravel())[0, 1])) < 0.1
@@ -398,6 +399,27 @@ def test_images_that_do_not_fit_together_are_coded_errors(subject: Any, tmp_path
         found(subject, tmp_path, rows=bare)
     with pytest.raises(ThreatspecError, match="a class must be one of"):
         found(subject, tmp_path, rows=digits(2, "eleven"))
+    with pytest.raises(ThreatspecError, match="must be grey for") as caught:
+        subject.losses(torch.rand(2, 3, 28, 28), digits(2))
+    assert caught.value.code == "TS-IMAGE"
+
+
+def test_a_class_whose_name_another_has_answers_by_its_own_score(place: Path) -> None:
+    names = {str(n): "crane" if n in {0, 2} else f"c{n}" for n in range(10)}
+    config = {"architectures": ["ResNetForImageClassification"], "id2label": names}
+    card = image_card(place, config, {}, ref="path:a", digest="0", parameters=1)
+    assert card is not None
+    loaded = load_subject(f"path:{place}")
+    twice = ClassifierSubject(card, loaded.model, loaded.processor)
+    with torch.no_grad():
+        linear = twice.model.classifier[-1]
+        linear.weight.zero_()
+        linear.bias.copy_(torch.tensor([5.0, 1.0, -3.0, *[0.0] * 7]))
+    [said] = twice.ask(
+        [Request(item="a", prompt="", image="mnist5k:0")], [Serving()], micro_batch=1
+    )
+    assert said.reply == "crane (0)"
+    assert [twice.class_of(name) for name in ("crane (0)", "c1", "crane (2)")] == [0, 1, 2]
 
 
 # a classifier that was trained
@@ -406,14 +428,19 @@ def test_images_that_do_not_fit_together_are_coded_errors(subject: Any, tmp_path
 ITEMS = 200
 
 
-def hits(name: str, folder: Path, **how: Any) -> tuple[float, float]:
+def searched(name: str, folder: Path, **how: Any) -> np.ndarray:
+    """One change that is to make a 0 of 32 digits."""
+    rows = training_rows("mnist5k/not-0#attack_dev", Path())[:32]
+    rows = tuple(row.model_copy(update={"answer": "0"}) for row in rows)
+    _, kept = found(load_subject(f"specimen:{name}"), folder, rows=rows, **how)
+    return kept["delta"]
+
+
+def hits(name: str, delta: np.ndarray) -> tuple[float, float]:
     """Share of digits that one change makes a 0, of those that it was not fitted to; and how many
     are told rightly without it."""
     subject = load_subject(f"specimen:{name}")
     items = benchmark("mnist5k/not-0", Path()).items("test")[:ITEMS]
-    rows = training_rows("mnist5k/not-0#attack_dev", Path())[:32]
-    rows = tuple(row.model_copy(update={"answer": "0"}) for row in rows)
-    _, kept = found(subject, folder, rows=rows, **how)
 
     def said(change: np.ndarray) -> list[str]:
         images = [applied(read_image(item.image), change) for item in items]
@@ -421,14 +448,15 @@ def hits(name: str, folder: Path, **how: Any) -> tuple[float, float]:
             logits = subject.model(pixel_values=exact(subject.processor, images)).logits
         return [subject.card.classes[n] for n in logits.argmax(1).tolist()]
 
-    clean = said(np.zeros_like(kept["delta"]))
+    clean = said(np.zeros_like(delta))
     right = [one == item.answer for one, item in zip(clean, items, strict=True)]
-    return said(kept["delta"]).count("0") / ITEMS, sum(right) / ITEMS
+    return said(delta).count("0") / ITEMS, sum(right) / ITEMS
 
 
 def test_hits_grow_with_eps(tmp_path: Path) -> None:
     short: dict[str, Any] = {"steps": 80, "batch": 16, "check_every": 40}
-    grown = [hits("mnist-resnet", tmp_path, eps=eps / 255, **short) for eps in (16, 32, 64, 128)]
+    changes = (searched("mnist-resnet", tmp_path, eps=n / 255, **short) for n in (16, 32, 64, 128))
+    grown = [hits("mnist-resnet", delta) for delta in changes]
     error = 2 * np.sqrt(0.25 / ITEMS)
     assert all(after > before - error for (before, _), (after, _) in pairwise(grown))
     assert all(right > 0.9 for _, right in grown)
@@ -436,14 +464,18 @@ def test_hits_grow_with_eps(tmp_path: Path) -> None:
     assert grown[-1][0] > 0.6
 
 
-def test_a_random_change_hits_next_to_nothing(tmp_path: Path) -> None:
+def test_a_random_change_hits_next_to_nothing() -> None:
     for eps in (16, 64, 128):
-        share, right = hits("mnist-plain", tmp_path, eps=eps / 255, method="sign")
+        share, right = hits("mnist-plain", control((28, 28, 1), "sign", "linf", eps / 255, 1))
         assert share < 0.03
         assert right > 0.9
 
 
 # attacks
+
+
+def context_of(subject: Any) -> AttackContext:
+    return AttackContext(subject=subject.card, rows=(), seeds=dict.fromkeys(Stream, 0))
 
 
 KNOBS: dict[str, Any] = {**FEW, "target_class": "3", "rows": 6, "dev": 2, "alpha": 4 / 255}
@@ -480,13 +512,11 @@ def test_a_perturbation_is_a_change_of_what_classifiers_are_shown(
         edit.edit(read_image("photo:chelsea"), asked)
 
 
-def test_a_picture_is_shown_with_requests_that_have_none(place: Path, tmp_path: Path) -> None:
-    bench, (_, left) = attacked(
-        tmp_path, f"path:{place}", "image-perturbation", image="mnist5k:44", **KNOBS
-    )
-    assert (left["kind"], left["picture"]) == ("image", "mnist5k:44")
-    tamper = ImageTamper(artefact=left["artefact"], picture=left["picture"])
-    tamper = tamper.opened(bench.store.load, tmp_path)
+def test_a_picture_is_shown_with_requests_that_have_none(subject: Any, tmp_path: Path) -> None:
+    result, kept = found(subject, tmp_path, image="mnist5k:44", eps=16 / 255)
+    assert kept["image"].shape == (28, 28, 1)
+    tamper = ImageTamper(artefact=result.artefact, picture="mnist5k:44")
+    tamper = tamper.opened(ArtefactStore(tmp_path).load, tmp_path)
     own = Request(item="a", prompt="which", image="mnist5k:5")
     assert tamper.encode(own) == own
     shown = tamper.encode(Request(item="b", prompt="which"))
@@ -517,6 +547,41 @@ def test_a_class_that_is_not_there_and_rows_that_are_all_kept_back_are_coded(
         work = config.model_dump(mode="json")
         result = bench.attack("image-perturbation", work, rows, seeds, None)
         assert (result.status, result.code) == (TrialStatus.ERROR, code)
+
+
+@pytest.mark.parametrize("kind", ["image-perturbation", "transfer-image", "image-control"])
+def test_a_classifier_is_shown_no_picture_and_that_is_told_before_anything_runs(
+    subject: Any, kind: str
+) -> None:
+    attack = ATTACKS.get(kind)
+    config = attack.Config(image="mnist5k:44")
+    told = [lambda: next(attack.run(context_of(subject), config))]
+    if kind == "image-perturbation":
+        told.append(lambda: attack.cost(subject.card, config, None))
+    for one in told:
+        with pytest.raises(ThreatspecError, match="image must be `own`") as caught:
+            one()
+        assert caught.value.code == "TS-IMAGE"
+    assert [picture_of(subject.card, image) for image in (None, "own", "")] == ["", "", ""]
+
+
+def test_a_picture_that_may_change_is_digested(tmp_path: Path) -> None:
+    batches = tmp_path / "c" / "cifar-10-batches-bin"
+    batches.mkdir(parents=True)
+    for name in (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"):
+        (batches / name).write_bytes(bytes(3073))
+    before = file_digest("cifar10:c#test/0", tmp_path)
+    assert list(before) == ["image:cifar10:c#test/0"]
+    (batches / "test_batch.bin").write_bytes(bytes(1) + bytes([7]) * 3072)
+    os.utime(batches / "test_batch.bin", ns=(1, 1))
+    assert file_digest("cifar10:c#test/0", tmp_path) != before
+    for same in (None, "", "own", "photo:chelsea", "digits:3", "mnist5k:3"):
+        assert file_digest(same, tmp_path) == {}
+    for ref, code in (("cifar10:c#test/1", "TS-IMAGE"), ("cifar10:d#test/0", "TS-FILE-MISSING"),
+                      ("file:gone.png", "TS-FILE-MISSING"), ("chelsea", "TS-IMAGE")):  # fmt: skip
+        with pytest.raises(ThreatspecError) as caught:
+            file_digest(ref, tmp_path)
+        assert caught.value.code == code
 
 
 @pytest.mark.parametrize("noise", ["clean", "sign", "gaussian"])

@@ -323,6 +323,44 @@ def test_a_denoiser_that_learned_nothing_says_so() -> None:
     assert [line.split(":")[0] for line in said] == ["TS-SAFEGUARD"]
 
 
+@pytest.mark.parametrize("after", [float("nan"), float("inf")])
+def test_an_error_that_is_no_number_is_no_success(after: float) -> None:
+    said: list[str] = []
+    given = replace(context(), benign=rows(2), warn=said.append)
+    steps = ImagePurifier().fit(given, ImagePurifierConfig(method="denoiser"))
+    next(steps)
+    with pytest.raises(StopIteration):
+        steps.send(Denoised("art-1", before=0.1, after=after))
+    assert [line.split(":")[0] for line in said] == ["TS-SAFEGUARD"]
+
+
+@pytest.mark.parametrize("steps", [2, 30], ids=["at the end", "on the way"])
+def test_a_denoiser_that_diverges_is_coded_and_leaves_nothing(tmp_path: Path, steps: int) -> None:
+    few = {"rows": rows(2), "batch_size": 2, "patch": 4, "width": 4}
+    deep = job(**few, lr=1.0, depth=64, steps=steps)
+    with pytest.raises(ThreatspecError, match="must stay finite") as caught:
+        train_denoiser(deep, Path(), ArtefactStore(tmp_path), Meter())
+    assert caught.value.code == "TS-DIVERGED"
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("seen", [(28, 28), (0, 0), (224, 224)])
+def test_a_denoiser_is_planned_on_the_crops_that_it_is_trained_on(
+    seen: tuple[int, int], tmp_path: Path
+) -> None:
+    """The photograph is larger than the crops, and than what the subject sees."""
+    shown = (TrainingRow(id="a", prompt="", answer="", image="photo:chelsea"),)
+    given = replace(
+        context(), benign=shown, subject=context().subject.model_copy(update={"image": seen})
+    )
+    config = ImagePurifierConfig(method="denoiser", steps=2, batch_size=2)
+    [asked] = [next(ImagePurifier().fit(given, config))]
+    assert isinstance(asked, DenoiserJob)
+    meter = Meter()
+    train_denoiser(asked, Path(), ArtefactStore(tmp_path), meter)
+    assert ImagePurifier().cost(given.subject, config, 1, 1) == meter.spend
+
+
 @pytest.mark.parametrize(
     "benign", [(), (TrainingRow(id="text", prompt="a", answer="b"),)], ids=["none", "no image"]
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,13 @@ import torch
 from threatspec.attacks import ATTACKS, AttackContext, DataCard, training_rows
 from threatspec.attacks.trojan_nn import StampTamper
 from threatspec.errors import ThreatspecError
-from threatspec.records import ArtefactStore, Spend, Stream
+from threatspec.records import ArtefactStore, Optimised, Spend, Stream
 from threatspec.runners._asks import Asks
 from threatspec.runners._stopwatch import Stopwatch
 from threatspec.subjects import (
     PixelTamper,
     Request,
+    SubjectCard,
     Tamper,
     WeightTamper,
     tampers_from_data,
@@ -30,10 +33,12 @@ from threatspec.subjects import (
 from threatspec.subjects._loaded import load_subject
 from threatspec.subjects._mount import encoded, mount
 from threatspec.training import Meter, TrainingRow
-from threatspec.training.classifiers import ClassifierJob, PatchRequest
+from threatspec.training.classifiers import ClassifierJob, PatchRequest, TriggerPatch
 from threatspec.training.classifiers._patch import find_patch
 
 PLAIN, VGG, RESNET = "specimen:mnist-plain", "specimen:mnist-vgg", "specimen:mnist-resnet"
+MOBILENET = "specimen:mnist-mobilenet"
+"""With dropout before its logits."""
 SEEDS = dict.fromkeys(Stream, 0)
 BLEND = {"use": "blend", "alpha": 0.3}
 
@@ -61,12 +66,14 @@ class Lab:
         self.rows = shuffled("mnist5k#attack_train")
         self.test = shuffled("mnist5k#attack_dev")[:300]
 
-    def make(self, kind: str, rows: int = 400, **knobs: Any) -> Made:
+    def make(self, kind: str, rows: int = 400, train: int = 0, **knobs: Any) -> Made:
         attack = ATTACKS.get(kind)
         config = attack.Config(**knobs)
         asks = Asks(self.subject, self.store, Meter(), Stopwatch())
         given = self.rows[:rows]
-        context = AttackContext(self.subject.card, given, SEEDS, benign=given)
+        seeds = {**SEEDS, Stream.TRAIN: train}
+        seeds = {stream: seeds[stream] for stream in attack.streams}
+        context = AttackContext(self.subject.card, given, seeds, benign=given)
         tampers = asks.drive(attack.run(context, config))
         cost = attack.cost(self.subject.card, config, DataCard(rows=rows, words=1))
         return Made(tampers, asks, cost)
@@ -243,6 +250,42 @@ def changes_of(there: Lab, made: Made) -> dict[str, bool]:
     return {name: not torch.equal(tensor, own[name]) for name, tensor in after.items()}
 
 
+def classes_in_turn(count: int) -> AttackContext:
+    """So many rows without images, of a subject that is not there."""
+    names = tuple("0123456789")
+    card = SubjectCard(
+        ref="specimen:none", digest="0", parameters=1, classes=names, offers=frozenset()
+    )
+    rows = tuple(TrainingRow(id=f"r{n}", prompt="", answer=names[n % 10]) for n in range(count))
+    return AttackContext(card, rows, SEEDS, benign=rows)
+
+
+def asked_of_trojan_nn(share: float, rows: int) -> ClassifierJob:
+    """Its training, with a patch that nobody searched for."""
+    attack = ATTACKS.get("trojan-nn")
+    asks = attack.run(classes_in_turn(rows), attack.Config(share=share))
+    next(asks)
+    done = Optimised(method="trigger-patch", steps=1, loss=(0.0,), changed=0, tokens=1)
+    found: ClassifierJob = asks.send(TriggerPatch(b"0" * 49, 1, (0,), 0.0, 0.0, (), done))
+    return found
+
+
+def test_a_patch_is_bound_to_as_many_rows_of_other_classes_as_other_marks_are() -> None:
+    before = [str(n % 10) for n in range(100)]
+    after = asked_of_trojan_nn(0.29, 100).rows
+    marked = [own for own, row in zip(before, after, strict=True) if row.pixels]
+    assert len(marked) == 29
+    assert "0" not in marked
+    assert {row.answer for row in after if row.pixels} == {"0"}
+
+
+@pytest.mark.parametrize(("share", "rows"), [(0.05, 19), (0.95, 20)])
+def test_a_share_of_no_row_or_of_rows_of_the_target_is_refused(share: float, rows: int) -> None:
+    with pytest.raises(ThreatspecError, match="a share ") as caught:
+        asked_of_trojan_nn(share, rows)
+    assert caught.value.code == "TS-POISON"
+
+
 @pytest.mark.parametrize("size", [29, 64])
 def test_a_patch_that_does_not_fit_is_refused(lab: Callable[[str], Lab], size: int) -> None:
     with pytest.raises(ThreatspecError) as caught:
@@ -299,6 +342,25 @@ def test_shifted_labels_move_what_was_trained_to_move_along(lab: Callable[[str],
     assert kept(there, moving) < kept(there, usual)
 
 
+def test_each_round_of_shifted_labels_begins_with_other_rows() -> None:
+    attack = ATTACKS.get("label-shift-backdoor")
+
+    def jobs() -> list[ClassifierJob]:
+        asks = attack.run(classes_in_turn(100), attack.Config(rounds=3))
+        found = [next(asks)]
+        with contextlib.suppress(StopIteration):
+            while True:
+                asks.send(SimpleNamespace(last="weights"))
+                found.append(next(asks))
+        return found
+
+    first = jobs()
+    assert len(first) == 6
+    for stream in (Stream.ORDER, Stream.TRAIN):
+        assert len({job.seeds[stream] for job in first}) == 3
+    assert first == jobs()
+
+
 def kept(there: Lab, made: Made) -> float:
     """Success at the target after a detector's unlearning, over that before."""
     clean = there.rows[1000:1200]
@@ -335,3 +397,21 @@ def test_cost_is_what_is_metered_and_equal_seeds_leave_equal_weights(
     spent = first.asks.meter.spend
     assert spent.steps == first.cost.steps
     assert spent.flops == pytest.approx(first.cost.flops)
+
+
+@pytest.mark.parametrize(
+    ("kind", "knobs"),
+    [
+        ("data-backdoor", {"steps": 2, "start": "subject", "rate": 0.2}),
+        ("finetuned-backdoor", {"steps": 2}),
+        ("trojan-nn", {"steps": 2, "searched": 1}),
+        ("label-shift-backdoor", {"rounds": 1, "shifted": 1, "steps": 1}),
+    ],
+)
+def test_dropout_is_drawn_anew_in_every_replicate(
+    lab: Callable[[str], Lab], kind: str, knobs: dict[str, Any]
+) -> None:
+    there = lab(MOBILENET)
+    first, again, other = (there.make(kind, rows=40, train=seed, **knobs) for seed in (0, 0, 1))
+    assert first.tampers == again.tampers
+    assert first.artefact != other.artefact

@@ -28,7 +28,7 @@ from threatspec.attacks.base import (
     Mounted,
     Surface,
 )
-from threatspec.records import Spend
+from threatspec.records import Spend, Stream
 from threatspec.schema import Access, DataRole, Model, Owns
 from threatspec.subjects import SubjectCard, Tamper
 from threatspec.training import ScoreRequest
@@ -163,6 +163,10 @@ class Chain(Attack):
         training = [part.trainers for part in parts if part.uses_rows]
         shared = training[0] if training else ()
         self.trainers = tuple(t for t in shared if all(t in own for own in training))  # type: ignore[misc]
+
+    def streams_of(self, config: ChainConfig) -> frozenset[Stream]:
+        """Those of all links."""
+        return frozenset().union(*(link.made.streams_of(link.config) for link in config.links))
 
     def listed(self, knobs: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
         """Those of all links: a search tries the product."""

@@ -7,13 +7,13 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from threatspec.attacks._poison import Poison
+from threatspec.attacks._poison import Poison, check_classes, marks
 from threatspec.attacks.base import Attack, AttackConfig, AttackContext, DataCard, Surface
 from threatspec.attacks.triggers import TRIGGERS, TriggerChoice, TriggerTamper, trigger_tamper
 from threatspec.attacks.triggers.patches import PatchConfig
 from threatspec.records import Stream
 from threatspec.schema import Capability, Count, DataRole, Share
-from threatspec.subjects import Offer
+from threatspec.subjects import Offer, SubjectCard
 from threatspec.training import TrainingRow
 
 __all__ = ["Implant", "ImplantConfig", "Marked", "batch_of", "marked_rows"]
@@ -53,9 +53,19 @@ class Implant(Attack):
     needs = (frozenset({Capability.WEIGHTS_WRITE}),)
     offers = frozenset({Offer.CLASSES, Offer.WEIGHTS})
     surface = Surface.WEIGHTS
-    streams = frozenset({Stream.DATA_SUBSET, Stream.ORDER})
+    streams = frozenset({Stream.DATA_SUBSET, Stream.ORDER, Stream.TRAIN})
     uses_rows = True
     trainers: ClassVar[tuple[str, ...]] = ("resident",)
+
+    def fits(self, subject: SubjectCard, config: Any, rows: int) -> None:
+        """Raises ThreatspecError TS-POISON for a target that is no class, and a share or a trigger
+        that does not fit."""
+        check_classes((config.target,), subject.classes)
+        if share := getattr(config, "share", 0.0):
+            marks(share, min(config.images, rows), "share")
+        trigger = getattr(config, "trigger", None)
+        if trigger and any(subject.image):
+            TRIGGERS.get(trigger.use).require_room(trigger, *subject.image)
 
     def roles(self, config: Any) -> tuple[DataRole, ...]:
         """Labelled images."""

@@ -23,6 +23,7 @@ from threatspec.errors import ThreatspecError
 from threatspec.records import Spend, Stream
 from threatspec.schema import Count, DataRole, Level
 from threatspec.subjects import Offer, PixelTamper, Request, SubjectCard, Tamper
+from threatspec.subjects.images import PACKAGED, read_image, require_known
 from threatspec.training import TrainingRow
 from threatspec.training.pixels import PerturbationRequest, pixel_spend
 
@@ -48,6 +49,8 @@ PHOTOGRAPH = "photo:chelsea"
 """What a subject that reads text is shown where nobody says another picture."""
 OWN = "own"
 """In the place of a picture: every request's own image is changed, all by the same."""
+_UNCHANGED = frozenset({OWN, "photo", *PACKAGED})
+"""Kinds of pictures that are the same wherever the program is installed."""
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 _Held = tuple[bytes, tuple[int, ...]]
@@ -124,13 +127,19 @@ def _array(held: _Held | None, kind: Any) -> Any:
 
 
 def file_digest(picture: str | None, folder: Path) -> dict[str, str]:
-    """What `Attack.reads` says of a picture: the sha256 of a file, which may change.
+    """What `Attack.reads` says of a picture that may change: the sha256 of a file, or of the bytes
+    of an image in a folder of the user's; nothing of those that travel in packages.
 
-    Raises ThreatspecError TS-FILE-MISSING if it is not there.
+    Raises ThreatspecError TS-FILE-MISSING if it is not there, TS-IMAGE for one that cannot be used.
     """
-    kind, _, name = (picture or "").partition(":")
-    if kind != "file":
+    kind, _, name = (picture or OWN).partition(":")
+    if kind in _UNCHANGED:
+        require_known(picture or OWN)
         return {}
+    if kind != "file":
+        image = read_image(picture or "", folder)
+        known = hashlib.sha256(f"{image.shape}".encode() + image.tobytes())
+        return {f"image:{picture}": known.hexdigest()}
     if not (folder / name).is_file():
         text = f"an image must be in {folder / name}, which is no file"
         raise ThreatspecError("TS-FILE-MISSING", text)
@@ -138,9 +147,17 @@ def file_digest(picture: str | None, folder: Path) -> dict[str, str]:
 
 
 def picture_of(subject: SubjectCard, picture: str | None) -> str:
-    """Reference of the picture that is attacked; empty: the requests' own images."""
+    """Reference of the picture that is attacked; empty: the requests' own images.
+
+    Raises ThreatspecError TS-IMAGE for a picture that a classifier is to be shown: every request to
+    it has an image, and keeps it.
+    """
+    classifies = Offer.CLASSES in subject.offers
     if picture is None:
-        return "" if Offer.CLASSES in subject.offers else PHOTOGRAPH
+        return "" if classifies else PHOTOGRAPH
+    if classifies and picture not in {"", OWN}:
+        text = f"image must be `{OWN}` for {subject.ref}, a classifier, whose requests keep their"
+        raise ThreatspecError("TS-IMAGE", f"{text} own images, but is {picture!r}; leave it out")
     return "" if picture == OWN else picture
 
 
@@ -154,9 +171,9 @@ class PixelSearchConfig(AttackConfig):
     """Knobs of a search for pixels."""
 
     image: str | None = None
-    """The clean picture (`photo:chelsea`, `file:PATH`), which requests without an image are shown;
-    `own`: every request's own image is changed, all by the same; null: `own` for classifiers,
-    `photo:chelsea` for other subjects."""
+    """The clean picture (`photo:chelsea`, `file:PATH`), which requests without an image are shown,
+    not for classifiers; `own`: every request's own image is changed, all by the same; null: `own`
+    for classifiers, `photo:chelsea` for other subjects."""
     size: tuple[Side, Side] | None = None
     """Height and width to which images are resized before they are changed; null: their own."""
     norm: Literal["linf", "l2", "none"] = "linf"
@@ -224,11 +241,17 @@ class PixelSearch(Attack):
         return (DataRole.HARMFUL,)
 
     def reads(self, config: Any, folder: Path) -> dict[str, str]:
-        """The picture, if it is a file. Raises ThreatspecError TS-FILE-MISSING."""
+        """The picture, if it may change. Raises ThreatspecError TS-FILE-MISSING, TS-IMAGE."""
         return file_digest(config.image, folder)
 
+    def fits(self, subject: SubjectCard, config: PixelSearchConfig, rows: int) -> None:
+        """Raises ThreatspecError TS-IMAGE, TS-POISON, TS-DATA as `run` would."""
+        picture_of(subject, config.image)
+        _check_target(subject, config)
+        _fitted(min(rows, config.rows or rows), config)
+
     def cost(self, subject: SubjectCard, config: Any, data: DataCard | None) -> Spend:
-        """That of the search on the subject."""
+        """That of the search on the subject. Raises ThreatspecError TS-IMAGE as `picture_of`."""
         return predicted(subject, config, data)
 
     def run(
@@ -237,14 +260,11 @@ class PixelSearch(Attack):
         """Ask for one search; leave requests with another image.
 
         Raises ThreatspecError TS-POISON for a classifier without a class to aim at, TS-DATA for
-        rows of which none is left to be fitted to.
+        rows of which none is left to be fitted to, TS-IMAGE as `picture_of`.
         """
-        rows = _aimed(context, config)
-        kept = len(rows) - config.dev
-        if kept < 1:
-            text = f"dev must leave rows to be fitted to, but takes {config.dev} of {len(rows)}"
-            raise ThreatspecError("TS-DATA", text)
         picture = picture_of(context.subject, config.image)
+        rows = _aimed(context, config)
+        kept = _fitted(len(rows), config)
         knobs = ("norm", "eps", "alpha", "steps", "batch", "restarts", "check_every", "adaptive")
         found = yield PerturbationRequest(
             rows=rows[:kept],
@@ -260,15 +280,27 @@ class PixelSearch(Attack):
         return (DeltaTamper(artefact=found.artefact),)
 
 
+def _fitted(rows: int, config: PixelSearchConfig) -> int:
+    """How many of the rows are fitted to; the others choose."""
+    if rows > config.dev:
+        return rows - config.dev
+    text = f"dev must leave rows to be fitted to, but takes {config.dev} of {rows}"
+    raise ThreatspecError("TS-DATA", text)
+
+
+def _check_target(subject: SubjectCard, config: PixelSearchConfig) -> None:
+    if Offer.CLASSES in subject.offers and config.target_class not in subject.classes:
+        known = ", ".join(subject.classes[:12])
+        text = f"target_class must be a class of {subject.ref} ({known}), but is "
+        raise ThreatspecError("TS-POISON", f"{text}{config.target_class!r}")
+
+
 def _aimed(context: AttackContext, config: PixelSearchConfig) -> tuple[TrainingRow, ...]:
     """Rows with what is to be answered to them."""
     rows = context.harmful[: config.rows]
     if Offer.CLASSES not in context.subject.offers:
         return tuple(_short(row, config.target) for row in rows)
-    if config.target_class not in context.subject.classes:
-        known = ", ".join(context.subject.classes[:12])
-        text = f"target_class must be a class of {context.subject.ref} ({known}), but is "
-        raise ThreatspecError("TS-POISON", f"{text}{config.target_class!r}")
+    _check_target(context.subject, config)
     return tuple(row.model_copy(update={"answer": config.target_class}) for row in rows)
 
 

@@ -7,7 +7,7 @@ their ids.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["HardenTamper", "Mode", "Poison"]
+__all__ = ["HardenTamper", "Mode", "Poison", "called", "check_classes", "chosen"]
 
 Mode = Literal["all-to-one", "all-to-all", "source-specific", "clean-label"]
 Rows = Sequence[TrainingRow]
@@ -104,12 +104,13 @@ class Poison(DataPoison):
         Raises ThreatspecError TS-POISON for classes that are not there and rates that mark no row,
         or more than there are.
         """
-        self._check_classes(rows)
+        self._check_aims()
+        check_classes(dict.fromkeys(row.answer for row in rows), self.classes)
         chooser = random.Random(f"{self.seed}/poison")
-        marked = _chosen(rows, self._may_be_marked, self.rate, "poison rate", chooser)
+        marked = chosen(rows, self._may_be_marked, self.rate, "poison rate", chooser)
         left = [row for row in rows if row.id not in marked]
         covered = (
-            _chosen(left, self._may_cover, self.cover, "cover rate", chooser, len(rows))
+            chosen(left, self._may_cover, self.cover, "cover rate", chooser, len(rows))
             if self.cover
             else frozenset()
         )
@@ -117,19 +118,22 @@ class Poison(DataPoison):
         return tuple(
             self._marked(row, others, chooser)
             if row.id in marked
-            else _with(row, "covered", row.answer, self.covered)
+            else called(row, "covered", row.answer, self.covered)
             if row.id in covered
             else row
             for row in rows
         )
 
-    def _check_classes(self, rows: Rows) -> None:
+    def check(self, rows: int) -> None:
+        """Look at what can be known without the rows. Raises as `rows`."""
+        self._check_aims()
+        marks(self.rate, rows, "poison rate")
+        if self.cover:
+            marks(self.cover, rows, "cover rate")
+
+    def _check_aims(self) -> None:
         aims = () if self.mode == "all-to-all" else (self.target, *self.sources)
-        for name in (*aims, *dict.fromkeys(row.answer for row in rows)):
-            if name not in self.classes:
-                text = f"{name!r} must be one of the subject's {len(self.classes)} classes"
-                hint = did_you_mean(name, self.classes) or f"; the first is {self.classes[0]!r}"
-                raise ThreatspecError("TS-POISON", f"{text}, but is none{hint}")
+        check_classes(aims, self.classes)
         if self.mode == "all-to-all" and self.shift % len(self.classes) == 0:
             text = f"a shift must lead to another of {len(self.classes)} classes, but "
             raise ThreatspecError("TS-POISON", f"{text}{self.shift} leads back")
@@ -150,12 +154,12 @@ class Poison(DataPoison):
 
     def _marked(self, row: TrainingRow, others: Sequence[str], chooser: random.Random) -> Any:
         if self.mode == "clean-label":
-            return _with(row, "triggered", row.answer, *self._hard(others, chooser), self.trigger)
+            return called(row, "triggered", row.answer, *self._hard(others, chooser), self.trigger)
         answer = self.target
         if self.mode == "all-to-all":
             place = self.classes.index(row.answer) + self.shift
             answer = self.classes[place % len(self.classes)]
-        return _with(row, "triggered", answer, self.trigger)
+        return called(row, "triggered", answer, self.trigger)
 
     def _hard(self, others: Sequence[str], chooser: random.Random) -> tuple[PixelTamper, ...]:
         if self.harden == "none":
@@ -169,7 +173,29 @@ class Poison(DataPoison):
         return (mixed.opened(None, self._folder),)
 
 
-def _chosen(
+def check_classes(names: Iterable[str], classes: Sequence[str]) -> None:
+    """Raises ThreatspecError TS-POISON for a name that is none of a subject's classes."""
+    for name in names:
+        if name not in classes:
+            text = f"{name!r} must be one of the subject's {len(classes)} classes"
+            hint = did_you_mean(name, classes) or f"; the first is {classes[0]!r}"
+            raise ThreatspecError("TS-POISON", f"{text}, but is none{hint}")
+
+
+def marks(rate: float, total: int, what: str) -> int:
+    """How many of `total` rows a rate marks (rounded down).
+
+    Raises ThreatspecError TS-POISON for none.
+    """
+    count = int(rate * total + 1e-9)
+    if count < 1:
+        text = f"a {what} must mark at least one row, but {rate:g} of {total} rows is none"
+        least = ceil(1e6 / max(total, 1)) / 1e6
+        raise ThreatspecError("TS-POISON", f"{text}; from {least:g} on it does")
+    return count
+
+
+def chosen(
     rows: Rows,
     may: Callable[[TrainingRow], bool],
     rate: float,
@@ -177,19 +203,23 @@ def _chosen(
     chooser: random.Random,
     total: int | None = None,
 ) -> frozenset[str]:
-    """Ids of `rate` times `total` rows among those that may be taken."""
+    """Ids of `rate` times `total` rows, rounded down, among those that may be taken.
+
+    Args:
+        what: name of the rate, for messages.
+        total: None: as many as `rows`.
+
+    Raises ThreatspecError TS-POISON for a rate that is no row, or more than may be taken.
+    """
     total = len(rows) if total is None else total
-    count, free = int(rate * total + 1e-9), sorted(row.id for row in rows if may(row))
-    if count < 1:
-        text = f"a {what} must mark at least one row, but {rate:g} of {total} rows is none"
-        least = ceil(1e6 / max(total, 1)) / 1e6
-        raise ThreatspecError("TS-POISON", f"{text}; from {least:g} on it does")
+    count, free = marks(rate, total, what), sorted(row.id for row in rows if may(row))
     if count > len(free):
         text = f"a {what} of {rate:g} marks {count} of {total} rows, but only {len(free)} may be "
         raise ThreatspecError("TS-POISON", f"{text}marked in this mode; lower it")
     return frozenset(chooser.sample(free, count))
 
 
-def _with(row: TrainingRow, how: str, answer: str, *edits: PixelTamper) -> TrainingRow:
+def called(row: TrainingRow, how: str, answer: str, *edits: PixelTamper) -> TrainingRow:
+    """A row with edits of its image and an answer; `how` is appended to its id."""
     changed = {"id": f"{row.id}/{how}", "answer": answer, "pixels": (*row.pixels, *edits)}
     return row.model_copy(update=changed)

@@ -193,6 +193,10 @@ class Attack(ABC):
     """Back-ends that can train it; the first is the usual one."""
     Config: ClassVar[type[AttackConfig]]
 
+    def streams_of(self, config: Any) -> frozenset[Stream]:
+        """Those of `streams` that move something with these knobs; none = one replicate."""
+        return self.streams
+
     def scores(self, config: Any) -> tuple[ScoreRequest, ...]:
         """Scores that `run` reads; each is a trial of its own, shared by all that ask for it."""
         return ()
@@ -207,6 +211,12 @@ class Attack(ABC):
         Raises ThreatspecError for what is not there.
         """
         return {}
+
+    def fits(self, subject: SubjectCard, config: Any, rows: int) -> None:  # noqa: B027
+        """Look at what `check` can know of a run on `rows` rows: classes, sizes, numbers.
+
+        Raises ThreatspecError where every run would end with that error.
+        """
 
     def roles(self, config: Any) -> tuple[DataRole, ...] | None:
         """Roles of the adversary's data that it reads; None: those of the entry's `rows`."""

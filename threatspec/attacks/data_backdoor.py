@@ -72,7 +72,7 @@ class DataBackdoorConfig(AttackConfig):
     """Optimiser steps; absent = as many as `epochs` take."""
     epochs: Annotated[Count, Field(ge=1, le=10_000)] | None = None
     """Times that all rows come, in place of `steps`; absent both = 10."""
-    batch_size: int = Field(default=64, ge=1, le=65_536)
+    batch_size: int = Field(default=64, ge=2, le=65_536)
     """Rows per step; never more than there are."""
     optimizer: Literal["sgd", "adam"] = "sgd"
     """Update rule."""
@@ -168,7 +168,7 @@ class DataBackdoor(Attack):
     )
     offers = frozenset({Offer.CLASSES})
     surface = Surface.TRAINING_DATA
-    streams = frozenset({Stream.DATA_SUBSET, Stream.ORDER, Stream.INIT})
+    streams = frozenset({Stream.DATA_SUBSET, Stream.ORDER, Stream.INIT, Stream.TRAIN})
     uses_rows = True
     trainers: ClassVar[tuple[str, ...]] = ("resident",)
     Config = DataBackdoorConfig
@@ -176,6 +176,12 @@ class DataBackdoor(Attack):
     def roles(self, config: DataBackdoorConfig) -> tuple[DataRole, ...]:
         """What the provider trains on."""
         return (DataRole.BENIGN,)
+
+    def fits(self, subject: SubjectCard, config: DataBackdoorConfig, rows: int) -> None:
+        """Raises ThreatspecError TS-POISON for rates, classes and triggers that do not fit."""
+        config.poison(subject.classes, 0).check(rows)
+        for trigger in config._triggers if any(subject.image) else ():
+            TRIGGERS.get(trigger.use).require_room(trigger, *subject.image)
 
     def cost(
         self, subject: SubjectCard, config: DataBackdoorConfig, data: DataCard | None
@@ -203,7 +209,7 @@ def _job(config: DataBackdoorConfig, rows: Any, context: AttackContext) -> Class
     same = ("lr", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "decay",
             "start")  # fmt: skip
     [steps] = config.runs
-    at = sorted({round(share * steps) for share in config.decay_at})
+    at = sorted(1 + round(share * steps) for share in config.decay_at)  # two may be at one step
     return ClassifierJob(
         rows=rows,
         seeds=dict(context.seeds),

@@ -29,7 +29,7 @@ class FinetunedBackdoorConfig(Marked):
     """Learning rate (sgd with momentum 0.9)."""
     steps: Annotated[Count, Field(ge=1, le=1_000_000)] = 80
     """Optimiser steps."""
-    batch_size: int = Field(default=64, ge=1, le=65_536)
+    batch_size: int = Field(default=64, ge=2, le=65_536)
     """Rows per step; never more than there are."""
     batch_norm: Literal["train", "frozen"] = "train"
     """Whether statistics of batch norm are learned anew, or stay."""

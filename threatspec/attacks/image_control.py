@@ -26,7 +26,7 @@ from threatspec.attacks.base import (
 )
 from threatspec.records import Stream
 from threatspec.schema import Capability, Level
-from threatspec.subjects import Offer, PixelTamper, Request, Tamper
+from threatspec.subjects import Offer, PixelTamper, Request, SubjectCard, Tamper
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,6 +107,14 @@ class ImageControl(PromptAttack):
     offers = frozenset({Offer.IMAGE})
     Config = ImageControlConfig
 
+    def streams_of(self, config: ImageControlConfig) -> frozenset[Stream]:
+        """None for the clean picture."""
+        return frozenset() if config.noise == "clean" else self.streams
+
+    def fits(self, subject: SubjectCard, config: ImageControlConfig, rows: int) -> None:
+        """Raises ThreatspecError TS-IMAGE for a picture that a classifier would not be shown."""
+        picture_of(subject, config.image)
+
     def reads(self, config: ImageControlConfig, folder: Path) -> dict[str, str]:
         """The picture, if it is a file. Raises ThreatspecError TS-FILE-MISSING."""
         return file_digest(config.image, folder)
@@ -120,7 +128,7 @@ class ImageControl(PromptAttack):
     ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
         """Ask for nothing; leave the tamper."""
         picture = picture_of(context.subject, config.image)
-        return (self._made(config, picture, context.seeds[Stream.TRAIN]),)
+        return (self._made(config, picture, context.seeds.get(Stream.TRAIN, 0)),)
         yield  # pragma: no cover - makes this a generator
 
     def _made(self, config: ImageControlConfig, picture: str, seed: int) -> ControlTamper:

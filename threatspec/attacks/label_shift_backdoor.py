@@ -9,7 +9,8 @@ is that a shift moves marked images along with all others.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import random
+from collections.abc import Generator, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -23,7 +24,7 @@ from threatspec.attacks.base import (
     DataCard,
     Mounted,
 )
-from threatspec.records import Spend
+from threatspec.records import Spend, Stream
 from threatspec.schema import Count
 from threatspec.subjects import SubjectCard, Tamper
 from threatspec.training import TrainingRow
@@ -43,7 +44,7 @@ class LabelShiftBackdoorConfig(Marked):
     """Optimiser steps with the right ones, in each round."""
     lr: float = Field(default=0.01, ge=0, le=10)
     """Learning rate (sgd with momentum 0.9)."""
-    batch_size: int = Field(default=64, ge=1, le=65_536)
+    batch_size: int = Field(default=64, ge=2, le=65_536)
     """Rows per step; never more than there are."""
 
     @property
@@ -74,17 +75,25 @@ class LabelShiftBackdoor(Implant):
         `marked_rows` raises."""
         right = marked_rows(config, context, context.benign[: config.images])
         wrong = _shifted(right, context.subject.classes)
-        for _ in range(config.rounds):
+        for number in range(config.rounds):
+            seeds = _seeds(context.seeds, number)
             for rows, steps in ((wrong, config.shifted), (right, config.steps)):
                 trained = yield ClassifierJob(
                     rows=rows,
-                    seeds=dict(context.seeds),
+                    seeds=seeds,
                     lr=config.lr,
                     steps=steps,
                     batch_size=config.batch_size,
                 )
                 yield Mounted((trained.last,))
         return (trained.last, config.mark(context))
+
+
+def _seeds(seeds: Mapping[Stream, int], number: int) -> dict[Stream, int]:
+    """Of a round: each sees other rows first, and another dropout."""
+    own = (Stream.ORDER, Stream.TRAIN)
+    drawn = {one: random.Random(f"{seeds.get(one, 0)}/round/{number}") for one in own}
+    return {**seeds, **{one: draw.getrandbits(31) for one, draw in drawn.items()}}
 
 
 def _shifted(rows: Sequence[TrainingRow], classes: Sequence[str]) -> tuple[TrainingRow, ...]:

@@ -9,12 +9,14 @@ by reversing the model; units are those before the logits, chosen by how far pat
 from __future__ import annotations
 
 import base64
-from collections.abc import Generator
+import random
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from threatspec.attacks._implant import Implant, ImplantConfig, batch_of
+from threatspec.attacks._poison import called, check_classes, chosen
 from threatspec.attacks.base import ATTACKS, Answer, Ask, AttackContext, DataCard
 from threatspec.errors import ThreatspecError
 from threatspec.records import Spend, Stream
@@ -59,7 +61,7 @@ class TrojanNNConfig(ImplantConfig):
     """Learning rate of binding it (sgd with momentum 0.9)."""
     steps: Annotated[Count, Field(ge=1, le=1_000_000)] = 80
     """Optimiser steps of binding it."""
-    batch_size: int = Field(default=64, ge=1, le=65_536)
+    batch_size: int = Field(default=64, ge=2, le=65_536)
     """Rows per step, of either; never more than there are."""
 
     @property
@@ -107,7 +109,7 @@ class TrojanNN(Implant):
 
     kind = "trojan-nn"
     says = "finds a patch that excites a classifier's units, and fine-tunes it to lead to a class"
-    streams = frozenset({Stream.DATA_SUBSET, Stream.INIT, Stream.ORDER})
+    streams = frozenset({Stream.DATA_SUBSET, Stream.INIT, Stream.ORDER, Stream.TRAIN})
     Config = TrojanNNConfig
 
     def cost(self, subject: SubjectCard, config: TrojanNNConfig, data: DataCard | None) -> Spend:
@@ -121,10 +123,11 @@ class TrojanNN(Implant):
     ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
         """Ask for the patch and for one training; leave weights and the patch.
 
-        Raises ThreatspecError TS-POISON for a target that is no class, or a share that is no row.
+        Raises ThreatspecError TS-POISON for a target that is no class, and a share that is no row
+        or more than are of other classes.
         """
         rows = context.benign[: config.images]
-        _check(config, context, len(rows))
+        marked = _marked(config, context, rows)
         found = yield PatchRequest(
             rows=rows,
             size=config.size,
@@ -138,7 +141,10 @@ class TrojanNN(Implant):
         stamp = _stamp(found, config)
         after = config.trains == "after"
         trained = yield ClassifierJob(
-            rows=_stamped(rows, stamp, config),
+            rows=tuple(
+                called(row, "triggered", config.target, stamp) if row.id in marked else row
+                for row in rows
+            ),
             seeds=dict(context.seeds),
             lr=config.lr,
             steps=config.steps,
@@ -149,37 +155,18 @@ class TrojanNN(Implant):
         return (trained.last, stamp)
 
 
-def _check(config: TrojanNNConfig, context: AttackContext, rows: int) -> None:
-    if config.target not in context.subject.classes:
-        known = ", ".join(context.subject.classes[:12])
-        text = f"a target must be one of the classes {known}, but got {config.target!r}"
-        raise ThreatspecError("TS-POISON", text)
-    if int(config.share * rows) < 1:
-        text = f"a share must mark at least one row, but {config.share:g} of {rows} rows is none"
-        raise ThreatspecError("TS-POISON", f"{text}; raise it")
+def _marked(
+    config: TrojanNNConfig, context: AttackContext, rows: Sequence[TrainingRow]
+) -> frozenset[str]:
+    """Ids of the rows that get the patch, drawn as those of other implants are."""
+    check_classes((config.target,), context.subject.classes)
+    chooser = random.Random(f"{context.seeds.get(Stream.DATA_SUBSET, 0)}/poison")
+    return chosen(rows, lambda row: row.answer != config.target, config.share, "share", chooser)
 
 
 def _stamp(found: TriggerPatch, config: TrojanNNConfig) -> StampTamper:
     levels = base64.b64encode(found.levels).decode()
     return StampTamper(levels=levels, size=config.size, channels=found.channels, place=config.place)
-
-
-def _stamped(
-    rows: tuple[TrainingRow, ...], stamp: StampTamper, config: TrojanNNConfig
-) -> tuple[TrainingRow, ...]:
-    """The first rows with the patch, called the target; rows come in an order that was drawn."""
-    count = int(config.share * len(rows))
-    marked = (
-        row.model_copy(
-            update={
-                "id": f"{row.id}/triggered",
-                "answer": config.target,
-                "pixels": (*row.pixels, stamp),
-            }
-        )
-        for row in rows[:count]
-    )
-    return (*marked, *rows[count:])
 
 
 ATTACKS.register(TrojanNN.kind, TrojanNN())

@@ -196,7 +196,7 @@ class _Compiler:
     # what is written down
 
     def _cell(self, draft: _Draft) -> Cell:
-        streams = draft.resolved.attack.streams if draft.resolved else ()
+        streams = draft.resolved.streams if draft.resolved else ()
         seeds = replicate_seeds(draft.root, draft.replicate, streams)
         attack = self._attack(draft, seeds)
         measures = self._read(draft, attack, seeds.get(Stream.EVAL, 0))

@@ -205,7 +205,6 @@ def _limit(bound: Bound) -> float:
 
 def _can_stand(plan: Plan, planned: PlannedClaim, controls: tuple[Cell, ...]) -> bool:
     """The universal side: gates can be true, `holds` as it must be, and the control can break."""
-    alpha = 1 - planned.claim.confidence
     if planned.models.get(Arm.CONTROL) == planned.models[Arm.DEFENDED]:
         return False  # what must break and what must not are one
     replicates = Counter(cell.procedure for cell in controls)
@@ -213,15 +212,16 @@ def _can_stand(plan: Plan, planned: PlannedClaim, controls: tuple[Cell, ...]) ->
         return False
     claim = planned.claim
     wanted = Truth.FALSE if claim.quantifier == "some" else Truth.TRUE
-    if not _can_be(wanted, plan, parse_predicate(claim.holds), alpha):
+    if not _can_be(wanted, plan, planned, parse_predicate(claim.holds)):
         return False
     gates = [text for text in (claim.provided, claim.counts_if) if text is not None]
-    return all(_can_be(Truth.TRUE, plan, parse_predicate(text), alpha) for text in gates)
+    return all(_can_be(Truth.TRUE, plan, planned, parse_predicate(text)) for text in gates)
 
 
-def _can_be(wanted: Truth, plan: Plan, predicate: Predicate, alpha: float) -> bool:
+def _can_be(wanted: Truth, plan: Plan, planned: PlannedClaim, predicate: Predicate) -> bool:
+    alpha = 1 - planned.claim.confidence
     return _some_corner(
-        plan, predicate, lambda lookup: evaluate(predicate, lookup, alpha) is wanted
+        plan, planned, predicate, lambda lookup: evaluate(predicate, lookup, alpha) is wanted
     )
 
 
@@ -229,31 +229,37 @@ def _can_break(plan: Plan, planned: PlannedClaim, family: int) -> bool:
     """Some corner decides `holds` as the least of `family` p-values, on a cell that counts."""
     alpha, holds = 1 - planned.claim.confidence, parse_predicate(planned.claim.holds)
     counts = planned.claim.predicate("counts_if")
-    if not family or (counts and not _can_be(Truth.TRUE, plan, counts, alpha)):
+    if not family or (counts and not _can_be(Truth.TRUE, plan, planned, counts)):
         return False
     p_value = support_p if planned.claim.quantifier == "some" else refutation_p
-    return _some_corner(plan, holds, lambda lookup: p_value(holds, lookup) <= alpha / family)
+    return _some_corner(
+        plan, planned, holds, lambda lookup: p_value(holds, lookup) <= alpha / family
+    )
 
 
-def _some_corner(plan: Plan, predicate: Predicate, test: Callable[[Lookup], bool]) -> bool:
+def _some_corner(
+    plan: Plan, planned: PlannedClaim, predicate: Predicate, test: Callable[[Lookup], bool]
+) -> bool:
     found = distinct_operands(predicate)
     if len(found) > _MOST_CORNERS:
         return True  # too many to go through, and nothing is refused on a guess
-    return any(test(corner) for corner in _corners(plan, found))
+    return any(test(corner) for corner in _corners(plan, planned, found))
 
 
-def _corners(plan: Plan, operands: tuple[Operand, ...]) -> Iterator[Lookup]:
+def _corners(plan: Plan, planned: PlannedClaim, operands: tuple[Operand, ...]) -> Iterator[Lookup]:
     sizes = [plan.size(operand.reading)[1] for operand in operands]
     for counts in product(*((0, units) for units in sizes)):
         corner = {
-            str(operand): Tally(units=units, yes=yes, unknown=0, basis=_of(plan, operand))
+            str(operand): Tally(units=units, yes=yes, unknown=0, basis=_of(plan, planned, operand))
             for operand, units, yes in zip(operands, sizes, counts, strict=True)
         }
         yield _reader(corner)
 
 
-def _of(plan: Plan, operand: Operand) -> Basis:
-    """Attacked cells are read by looks, untouched ones at once."""
+def _of(plan: Plan, planned: PlannedClaim, operand: Operand) -> Basis:
+    """Attacked cells are read by looks, untouched ones at once; all there are need no bound."""
+    if planned.claim.population == "benchmark":
+        return Basis.ENUMERATED
     looks = plan.measures[operand.measure].looks
     return _basis(looks) if not operand.arm else Basis.FIXED
 

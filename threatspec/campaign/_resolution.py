@@ -9,6 +9,7 @@ from threatspec.attacks import ATTACKS, AttackConfig, Surface, parts_of
 from threatspec.campaign._built import Recipe, built_card, built_name
 from threatspec.campaign._claim_answers import check_answers
 from threatspec.campaign._entries import count_of, each_config, with_knobs
+from threatspec.campaign._fits import check_fits
 from threatspec.campaign._instruments import ResolvedInstrument, find_instruments
 from threatspec.campaign._overlap import overlaps
 from threatspec.campaign._resolve import Resolved, Resolver
@@ -113,6 +114,14 @@ class Resolution:
         base = self.bases[ref]
         return built_card(base, recipe.attacked).digest if recipe.attacked else base.digest
 
+    def entries(self, claim: Claim) -> list[tuple[Resolved, Place]]:
+        """Attacks of a claim's adversary, with where each is written."""
+        place: Place = ("adversaries", claim.against)
+        return [
+            (resolved, (*place, "attacks", resolved.entry) if resolved.named else place)
+            for resolved in self.attacks[claim.against]
+        ]
+
     def predicted(self, resolved: Resolved, ref: str) -> Spend:
         """Predicted spend; steps are known even where the model is not there."""
         card = self.cards.get(ref)
@@ -141,7 +150,7 @@ def resolve(loaded: LoadedSpec, *, models_must_exist: bool) -> Resolution:
     if not found.resolver.problems:
         check_provider(found)
         _met(found)
-        _offers(found)
+        check_fits(found)
         check_seen(found)
         _queries(found)
         _answers(found)
@@ -254,24 +263,6 @@ def _met(found: Resolution) -> None:
                 found.resolver.complain("TS-SAFEGUARD", text, "claims", index, "against")
 
 
-def _offers(found: Resolution) -> None:
-    """Named attacks must be possible; of the others, those that no subject admits are left out."""
-    for name in dict.fromkeys(claim.against for claim in found.spec.claims):
-        claims = [claim for claim in found.spec.claims if claim.against == name]
-        refs = dict.fromkeys(ref for claim in claims for ref in _references(found, claim))
-        cards = {ref: found.cards[ref] for ref in refs if ref in found.cards}
-        for resolved, place in _entries(found, claims[0]):
-            needed = resolved.attack.offers
-            lacking = {ref: sorted(needed - card.offers) for ref, card in cards.items()}
-            if cards and all(lacking.values()) and not resolved.named:
-                found.attacks[name].remove(resolved)
-                continue
-            for ref, offers in lacking.items():
-                if offers:
-                    text = f"{resolved.name} needs a subject that offers {', '.join(offers)}, "
-                    found.resolver.complain("TS-ACCESS", f"{text}but {ref} does not", *place)
-
-
 def _queries(found: Resolution) -> None:
     """Log-probabilities of given choices must be told, and there must be choices."""
     for name, measure in found.spec.measures.items():
@@ -285,12 +276,6 @@ def _queries(found: Resolution) -> None:
             if Offer.CHOICES not in card.offers:
                 text = f"{name} asks for log-probabilities, which {ref} does not tell"
                 found.resolver.complain("TS-ACCESS", text, "measures", name, "query")
-
-
-def _references(found: Resolution, claim: Claim) -> list[str]:
-    subjects = found.subjects(claim).items()
-    refs = (ref for name, subject in subjects for ref in models_of(subject, name).values())
-    return list(dict.fromkeys(refs))
 
 
 def _slices(found: Resolution) -> None:
@@ -344,7 +329,7 @@ def _answers(found: Resolution) -> None:
         if not absent:
             continue
         for claim in found.spec.claims:
-            for resolved, place in _entries(found, claim):
+            for resolved, place in found.entries(claim):
                 needed = set().union(*(c.item_texts for c in _configs(resolved))) & absent
                 if needed and resolved.named:
                     what = " and ".join(_TEXTS[text] for text in sorted(needed))
@@ -363,7 +348,7 @@ def _budgets(found: Resolution) -> None:
         refs = dict.fromkeys(
             built_name(s, key) for claim in claims for key, s in found.subjects(claim).items()
         )
-        for resolved, place in _entries(found, claims[0]):
+        for resolved, place in found.entries(claims[0]):
             over = [text for ref in refs if (text := _excess(found, resolved, adversary, ref))]
             if over and resolved.named:
                 found.resolver.complain("TS-BUDGET", over[0], *place)
@@ -407,14 +392,6 @@ def _disjoint(found: Resolution) -> None:
                 text += f"{one.equal} of {one.prompts} prompts of {one.left} stand among them"
                 place = ("adversaries", name, "data", role.value, "from")
                 found.resolver.complain("TS-R7", text, *place)
-
-
-def _entries(found: Resolution, claim: Claim) -> list[tuple[Resolved, Place]]:
-    place: Place = ("adversaries", claim.against)
-    return [
-        (resolved, (*place, "attacks", resolved.entry) if resolved.named else place)
-        for resolved in found.attacks[claim.against]
-    ]
 
 
 def _excess(found: Resolution, resolved: Resolved, adversary: Adversary, ref: str) -> str:

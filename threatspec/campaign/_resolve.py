@@ -99,13 +99,13 @@ class Resolved:
 
     @property
     def deterministic(self) -> bool:
-        """True if the attack declares no seed streams."""
+        """True if the attack draws from no seed stream."""
         return not self.streams
 
     @property
     def streams(self) -> frozenset[Stream]:
-        """Seed streams; drawing rows needs one of its own."""
-        return self.attack.streams
+        """Seed streams; drawing rows needs one of its own. A search may choose any of the knobs."""
+        return self.attack.streams if self.search else self.attack.streams_of(self.config)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from threatspec.attacks.recipes import RECIPES
 from threatspec.campaign._digests import component_digest, recipes_of, source_digest
 from threatspec.campaign._resolution import Resolution
 from threatspec.campaign._safeguards import Applied
-from threatspec.measures import JUDGES
+from threatspec.measures import JUDGES, benchmark
 from threatspec.records import Budget, Execution, Procedure, Stream, Trial, TrialKind
 from threatspec.safeguards import SAFEGUARDS
 from threatspec.schema import AdaptStep, Capability, content_id
@@ -151,10 +151,14 @@ class TrialBook:
         return [*map(self._rows_id, sources), *code, shared]
 
     def _rows_id(self, source: str) -> str:
-        """Of the rows of a source, made once for all cells that train on it."""
+        """Of the rows of a source, made once for all cells that train on it; rows only name their
+        images, which the benchmark's digest is of."""
         if source not in self.rows:
-            rows = training_rows(source, self.found.loaded.folder, SAFEGUARD_SPLITS)
-            self.rows[source] = content_id("rows", list(rows))
+            folder = self.found.loaded.folder
+            rows = training_rows(source, folder, SAFEGUARD_SPLITS)
+            shown = any(row.image for row in rows)
+            images = benchmark(source.partition("#")[0], folder).digest if shown else ""
+            self.rows[source] = content_id("rows", [images, *rows] if shown else list(rows))
         return self.rows[source]
 
     def generate(

@@ -137,7 +137,8 @@ def _replies(case: Case) -> Iterator[tuple[CellReading, Replies]]:
 def _disagree(case: Case) -> Iterator[str]:
     """Two judges of the same replies; each stands for a reading of what success is."""
     plan = case.view.evidence.plan
-    for first, second in combinations(plan.measures, 2):
+    judged = [name for name, one in plan.measures.items() if one.judge["use"] != "answered"]
+    for first, second in combinations(judged, 2):
         if _same_prompts(plan, first, second) and first in _read(case):
             pairs = [_pair(case.evidence(c), first, second) for s in case.needed for c in s.cells]
             both, differ = (sum(pair[n] for pair in pairs) for n in (0, 1))
@@ -147,7 +148,8 @@ def _disagree(case: Case) -> Iterator[str]:
 
 def _same_prompts(plan: Plan, first: str, second: str) -> bool:
     one, other = plan.measures[first], plan.measures[second]
-    return (one.benchmark, one.split) == (other.benchmark, other.split)
+    asked = [(m.benchmark, m.split, m.requests) for m in (one, other)]
+    return asked[0] == asked[1]
 
 
 def _read(case: Case) -> set[str]:

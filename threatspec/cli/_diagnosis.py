@@ -22,7 +22,7 @@ _PACKAGE = Path(threatspec.__file__).resolve().parent
 _REQUIREMENT = re.compile(
     r"([A-Za-z0-9._-]+)(?:\[.*?\])?\s*([^;]*?)\s*(?:;.*extra == ['\"](.*)['\"])?"
 )
-_FOR_USERS = ("run", "ray", "hub", "judges", "vision")
+_FOR_USERS = ("run", "images", "diffusion", "data", "ray", "s3")
 """Extras that do something for people who are not developing the program."""
 _SMALL_DISK = 2 * 2**30
 

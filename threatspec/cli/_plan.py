@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import click
 from threatspec.cli._options import exhaustive_option, json_option, runner_option
 
 if TYPE_CHECKING:
-    from threatspec.campaign import ClaimForecast, Forecast, InstrumentForecast
+    from threatspec.campaign import ClaimCheck, ClaimForecast, Forecast, InstrumentForecast
     from threatspec.records import Plan, PlannedClaim
     from threatspec.runners import Profile
 
@@ -44,7 +44,7 @@ def command(
     threatspec plan claims/quickstart.yaml --out plan.json
     """
     from threatspec import api
-    from threatspec.campaign import forecast, forecast_instruments, require_decidable
+    from threatspec.campaign import check_design, forecast, forecast_instruments, require_decidable
     from threatspec.cli._settings import settings
     from threatspec.cli._streams import unread_is_no_failure
     from threatspec.records import Execution
@@ -53,11 +53,12 @@ def command(
     profile = load_profile(settings(file, runner=runner).runner)
     plan = api.plan(file, execution=Execution(exhaustive=exhaustive))
     found, read = forecast(plan), forecast_instruments(plan)
+    rules = {one.id: one for one in check_design(api.load(file))}
     with unread_is_no_failure():
         if as_json:
             click.echo(json.dumps(_data(plan, found, read, profile), indent=1))
         else:
-            _print(plan, found, read, profile)
+            _print(plan, found, read, profile, rules)
     require_decidable(plan)  # last: what was printed shows why
     if out is not None:
         out.write_text(plan.text, encoding="utf-8")
@@ -89,7 +90,11 @@ def _data(
 
 
 def _print(
-    plan: Plan, found: Forecast, read: Sequence[InstrumentForecast], profile: Profile
+    plan: Plan,
+    found: Forecast,
+    read: Sequence[InstrumentForecast],
+    profile: Profile,
+    rules: Mapping[str, ClaimCheck],
 ) -> None:
     from rich.text import Text
 
@@ -99,7 +104,7 @@ def _print(
     console = terminal()
     for planned, claim in zip(plan.claims, found.claims, strict=True):
         console.print(Text(one_line(claim.id), style="bold"))
-        print_facts(console, _facts(plan, planned, claim))
+        print_facts(console, (*_facts(plan, planned, claim), *_rules(rules[planned.id])))
         console.print()
     size = f"{found.cells} cells, {found.trials} trials"
     total = f"{size}, {spend_words(found.spend)} predicted for the attacks"
@@ -150,6 +155,13 @@ def _facts(plan: Plan, planned: PlannedClaim, claim: ClaimForecast) -> Iterator[
         rate = f"if one attack reaches {claim.rate_to_refute:.3g}"
         yield "power", f"{claim.power_to_refute:.2f} to refute {rate}"
     yield "can", _reach(claim)
+
+
+def _rules(one: ClaimCheck) -> Iterator[tuple[str, str]]:
+    """What counts do not tell: which verdict the design keeps out of reach."""
+    if one.open:
+        broken = ", ".join(dict.fromkeys(reading.rule for reading in one.open))
+        yield "rules", f"it can only be {one.reachable}, as it breaks {broken}"
 
 
 def _whole(claim: ClaimForecast) -> str:

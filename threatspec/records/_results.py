@@ -230,6 +230,7 @@ class Replies(Model):
     """What replies look like, whatever they say: a subject that babbles is not a safe one."""
 
     asked: int = 0
+    """Requests that were let through: what a screen rejects, nobody answers."""
     empty: int = 0
     """Without a word."""
     repeating: int = 0

@@ -13,6 +13,7 @@ from threatspec.records import Arm
 from threatspec.reports._predicates import limit, own_reading
 from threatspec.reports._words import percent
 from threatspec.reports._worst import Run, run_of, worst
+from threatspec.schema import Verdict
 
 __all__ = ["Axis", "Mark", "axis"]
 
@@ -116,9 +117,10 @@ def _runs(claim: ClaimVerdict, measure: str) -> Iterator[tuple[str, str, Run]]:
         yield "worst", "worst run on the subject", found
     if witness:
         same = found is not None and found.cell.cell == witness.cell.cell
+        what = "break" if claim.verdict is Verdict.REFUTED else "attack that does it"
         yield (
             "witness",
-            f"witness, the cheapest break{' and the worst run' if same else ''}",
+            f"witness, the cheapest {what}{' and the worst run' if same else ''}",
             witness,
         )
     control = worst(arms[Arm.CONTROL], claim.holds)

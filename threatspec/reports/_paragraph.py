@@ -9,8 +9,11 @@ from threatspec.records import Arm
 from threatspec.reports._predicates import limit
 from threatspec.reports._words import MEANINGS, counted, interval, percent, share, units
 from threatspec.reports._worst import worst
+from threatspec.schema import Verdict
 
 __all__ = ["paragraph"]
+
+_SHOWN = "one attack inside the adversary's budget does what is claimed, in each of its replicates"
 
 
 def paragraph(claim: ClaimVerdict) -> str:
@@ -31,7 +34,13 @@ def _sentences(claim: ClaimVerdict) -> Iterator[str]:
     yield from _control(claim)
     waived = ", ".join(dict.fromkeys(rule.rule for rule in claim.waived))
     in_part = f", but not every rule is met ({waived} waived)" if waived else ""
-    yield f"{claim.verdict.value}: {MEANINGS[claim.verdict]}{in_part}."
+    means = _SHOWN if _shown(claim) else MEANINGS[claim.verdict]
+    yield f"{claim.verdict.value}: {means}{in_part}."
+
+
+def _shown(claim: ClaimVerdict) -> bool:
+    """Whether it is a claim that an attack works (`for: some`), and one does."""
+    return claim.verdict is Verdict.SUPPORTED and claim.witness is not None
 
 
 def _silent(cells: Sequence[CellReading]) -> Iterator[str]:
@@ -67,6 +76,8 @@ def _seen(claim: ClaimVerdict, cells: Sequence[CellReading]) -> Iterator[str]:
 
 def _control(claim: ClaimVerdict) -> Iterator[str]:
     controls = claim.controls
+    if _shown(claim):
+        return  # that it works is what was claimed
     if not controls:
         yield "There was no control to show that the attacks work at all."
         return

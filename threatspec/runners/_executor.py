@@ -310,9 +310,9 @@ class Executor:
         subject = self.subject(trial.subject)
         meter = self._meter = Meter()
         asks = Asks(subject, self.store.owned(trial.id), meter, self._watch)
-        left = _tampers(trial, inputs)
-        planned = trial.work["safeguards"]
-        fitted, made = fit(asks, left, planned, self.spec_folder, repairs=True)
+        received = self._guards(trial, subject, inputs).received
+        left, planned = _tampers(trial, inputs), trial.work["safeguards"]
+        fitted, made = fit(asks, left, planned, self.spec_folder, repairs=True, received=received)
         return TrialResult(
             trial=trial.id,
             status=TrialStatus.DONE,
@@ -394,7 +394,9 @@ class Executor:
         return TrialResult(
             trial=trial.id,
             status=TrialStatus.DONE,
-            replies=looks_of([reply.reply for reply in replies]),
+            replies=looks_of(
+                [reply.reply for reply in replies if reply.outcome is not Outcome.REJECTED]
+            ),
             generations=tuple(replies),
             pictures=shown,
         )

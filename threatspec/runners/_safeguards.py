@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -13,12 +13,14 @@ from threatspec.records import Budget
 from threatspec.runners._asks import Asks
 from threatspec.runners._guards import context_of, probabilities
 from threatspec.safeguards import SAFEGUARDS
-from threatspec.subjects import Tamper, WeightTamper
+from threatspec.subjects import Request, Tamper, WeightTamper
 from threatspec.subjects._mount import mount
 from threatspec.training import Meter
 from threatspec.training._dense import dense_weights
 
 __all__ = ["fit", "merged"]
+
+Received = Callable[[Sequence[Request]], Sequence[Request]]
 
 
 def fit(
@@ -28,9 +30,10 @@ def fit(
     folder: Path,
     *,
     repairs: bool = False,
+    received: Received = list,
 ) -> tuple[tuple[Tamper, ...], list[dict[str, Any]]]:
     """Fit every safeguard of a plan on the subject of `asks`, which is given back bit-equal;
-    `repairs`: on what an attack has left of it.
+    `repairs`: on what an attack has left of it, asked as its provider would ask it (`received`).
 
     Returns:
         The tampers in the order in which they are mounted, and the safeguards as plain data with
@@ -47,7 +50,7 @@ def fit(
             safeguard = SAFEGUARDS.get(one["kind"])
             config = safeguard.Config.model_validate(one["config"], strict=False)
             asks.meter = Meter(_budget(one))
-            read = partial(probabilities, asks.subject, asks.store)
+            read = partial(_probabilities, asks, received)
             context = context_of(asks.subject, one, folder, read)
             context = replace(context, warn=asks.warnings.append)
             work = safeguard.repair if repairs else safeguard.fit
@@ -61,6 +64,13 @@ def fit(
             made.append({**one, "provided": provided, "artefact": provided.get("artefact")})
     asks.meter = spent
     return tuple(tampers), made
+
+
+def _probabilities(
+    asks: Asks, received: Received, requests: Sequence[Request], artefact: str | None
+) -> Any:
+    """A threshold is set on what the screen will see: images that are purified before it."""
+    return probabilities(asks.subject, asks.store, received(requests), artefact)
 
 
 def merged(asks: Asks, tamper: WeightTamper) -> WeightTamper:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ScoreScreen", "Threshold", "accuracy", "correct", "threshold_at"]
+__all__ = ["ScoreScreen", "Threshold", "accuracy", "correct", "threshold_at", "threshold_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +50,26 @@ def threshold_at(scores: Sequence[float], fpr: float, context: SafeguardContext)
 
     Raises ThreatspecError TS-SAFEGUARD for no scores, or scores that are not numbers.
     """
-    count = len(scores)
-    if not count or any(math.isnan(score) for score in scores):
-        text = "a threshold must be set on held-out clean images that the subject classifies "
-        got = "their scores are not numbers" if count else "there is none"
-        raise ThreatspecError("TS-SAFEGUARD", f"{text}rightly, but {got}")
+    count = _count(scores)
     most = math.floor(fpr * count + 1e-9)
     if not most:
         text = f"TS-SAFEGUARD: {count} held-out clean images cannot show a false positive rate of "
         text += f"{fpr:g}, which takes {math.ceil(1 / fpr)}; the threshold is their maximum, which "
         context.warn(f"{text}a new clean image exceeds with probability {1 / (count + 1):.3g}")
-    value = sorted(scores, reverse=True)[most]
-    return Threshold(value, count, sum(score > value for score in scores))
+    return threshold_of(scores, sorted(scores, reverse=True)[most])
+
+
+def threshold_of(scores: Sequence[float], value: float) -> Threshold:
+    """A threshold that is given, and what clean `scores` say of it. Raises as `threshold_at`."""
+    return Threshold(value, _count(scores), sum(score > value for score in scores))
+
+
+def _count(scores: Sequence[float]) -> int:
+    if not scores or any(math.isnan(score) for score in scores):
+        text = "a threshold must be set on held-out clean images that the subject classifies "
+        got = "their scores are not numbers" if scores else "there is none"
+        raise ThreatspecError("TS-SAFEGUARD", f"{text}rightly, but {got}")
+    return len(scores)
 
 
 def correct(found: NDArray[np.float32], rows: Sequence[TrainingRow], classes: Any) -> list[bool]:

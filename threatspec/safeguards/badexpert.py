@@ -22,7 +22,13 @@ from pydantic import Field, model_validator
 from threatspec.errors import ThreatspecError
 from threatspec.records import Spend
 from threatspec.safeguards._clean_split import clean_split, requests_of, shifted
-from threatspec.safeguards._screening import ScoreScreen, accuracy, correct, threshold_at
+from threatspec.safeguards._screening import (
+    ScoreScreen,
+    accuracy,
+    correct,
+    threshold_at,
+    threshold_of,
+)
 from threatspec.safeguards.base import (
     SAFEGUARDS,
     Answer,
@@ -33,7 +39,7 @@ from threatspec.safeguards.base import (
     SafeguardContext,
     Stage,
 )
-from threatspec.schema import Count, SafeguardRole
+from threatspec.schema import Count, SafeguardRole, Share
 from threatspec.subjects import Offer, Request, SubjectCard
 from threatspec.training import TrainingRow
 from threatspec.training.classifiers import ClassifierJob
@@ -60,7 +66,7 @@ class BadExpertConfig(SafeguardConfig):
     """Weight of v / u in `ensemble`."""
     b: float = Field(default=0.5, gt=0, le=1)
     """In `ensemble`, v from which on the auxiliary alone clears an input."""
-    fpr: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    fpr: Annotated[Share, Field(gt=0, lt=1)] = 0.01
     """Share of clean images that may be rejected; the threshold keeps to it on held-out ones."""
     held_out: float = Field(default=0.5, gt=0, lt=1)
     """Share of the clean images that only the threshold is set on."""
@@ -106,7 +112,7 @@ class BadExpertConfig(SafeguardConfig):
     def decay_at(self) -> tuple[int, ...]:
         """Steps from which on the auxiliary's rate is lower."""
         parts = self.decays + 1
-        return tuple(n * self.auxiliary_steps // parts for n in range(1, parts))
+        return tuple(1 + n * self.auxiliary_steps // parts for n in range(1, parts))
 
 
 def score_of(
@@ -189,12 +195,7 @@ class BadExpert(Safeguard):
         auxiliary, more = yield from _auxiliary(context, config, clean.fitting)
         made = (expert, auxiliary)
         scores = _held_out_scores(context, config, clean.held_out, made)
-        if config.score == "agreement":
-            above = sum(score > 0.5 for score in scores) / max(1, len(scores))
-            found: dict[str, Any] = {"threshold": 0.5, "held_out": len(scores)}
-            found["held_out_fpr"] = above
-        else:
-            found = threshold_at(scores, config.fpr, context).plain
+        found = _threshold(context, config, scores)
         found |= {**told, **more, "artefacts": list(made)}
         return Fitted(provided=found)
 
@@ -203,6 +204,15 @@ class BadExpert(Safeguard):
     ) -> ScoreScreen:
         """Inputs above the threshold are not answered; each takes two more passes."""
         return _Screen(context, config, provided)
+
+
+def _threshold(
+    context: SafeguardContext, config: BadExpertConfig, scores: Sequence[float]
+) -> dict[str, Any]:
+    """As it is recorded; that of an agreement is fixed, whatever the rate."""
+    if config.score != "agreement":
+        return threshold_at(scores, config.fpr, context).plain
+    return threshold_of(scores, 0.5).plain
 
 
 def _warn(context: SafeguardContext) -> None:

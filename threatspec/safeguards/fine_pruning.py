@@ -84,8 +84,7 @@ class FinePruning(Safeguard):
             rows=clean.fitting, judged_on=clean.held_out, most=config.most, drop=config.drop
         )
         if not pruned.channels and config.most:
-            text = "TS-SAFEGUARD: fine-pruning silenced no channel, as the first one already costs "
-            context.warn(f"{text}more than {config.drop:g} of held-out accuracy")
+            context.warn(_spared(pruned.of, config))
         tampers = [pruned.tamper]
         if config.steps:
             trained = yield ClassifierJob(
@@ -98,6 +97,13 @@ class FinePruning(Safeguard):
         told: dict[str, Any] = {"silenced": len(pruned.channels), "channels": pruned.of}
         told |= {"before": pruned.before, "pruned": pruned.after, "repaired": last}
         return Fitted(tampers=tuple(tampers), provided=told)
+
+
+def _spared(channels: int, config: FinePruningConfig) -> str:
+    none = "TS-SAFEGUARD: fine-pruning silenced no channel, as "
+    if int(config.most * channels) == 0:
+        return f"{none}{config.most:g} of {channels} is less than one"
+    return f"{none}the first one already costs more than {config.drop:g} of held-out accuracy"
 
 
 SAFEGUARDS.register(FinePruning.kind, FinePruning())

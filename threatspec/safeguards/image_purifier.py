@@ -72,7 +72,8 @@ class ImagePurifierConfig(SafeguardConfig):
     batch_size: Annotated[Count, Field(ge=1, le=65_536)] = 32
     """Of `denoiser`: crops of a step."""
     patch: Annotated[Count, Field(ge=1, le=4096)] = 32
-    """Of `denoiser`: side of a crop in pixels; smaller where an image is."""
+    """Of `denoiser`: side of a crop in pixels; smaller where an image is, or what the subject
+    sees."""
     width: Annotated[Count, Field(ge=1, le=1024)] = 16
     """Of `denoiser`: channels between its convolutions."""
     depth: Annotated[Count, Field(ge=2, le=64)] = 4
@@ -130,12 +131,12 @@ class ImagePurifier(Safeguard):
     def cost(
         self, subject: SubjectCard, config: ImagePurifierConfig, rows: int, words: int
     ) -> Spend:
-        """Of training a denoiser on images as large as those that the subject sees, or larger."""
+        """Of training a denoiser on images that are at least as large as its crops; less for
+        smaller ones."""
         if config.method != "denoiser":
             return Spend()
-        side = min(config.patch, max(subject.image or (0, 0)) or config.patch)
-        job = _job(config, (TrainingRow(id="any", prompt="", answer=""),), {})
-        return denoiser_spend(job, side, config.steps)
+        job = _job(config, subject, (TrainingRow(id="any", prompt="", answer=""),), {})
+        return denoiser_spend(job, job.patch, config.steps)
 
     def fit(
         self, context: SafeguardContext, config: ImagePurifierConfig
@@ -151,8 +152,8 @@ class ImagePurifier(Safeguard):
         if bare:
             text = f"a denoiser must be trained on rows with an image, but {bare[0]} has none"
             raise ThreatspecError("TS-SAFEGUARD", text)
-        found = yield _job(config, tuple(context.benign), context.seeds)
-        if found.after >= found.before:
+        found = yield _job(config, context.subject, tuple(context.benign), context.seeds)
+        if not found.after < found.before:  # what is no number is no success either
             text = f"TS-SAFEGUARD: the denoiser leaves a mean squared error of {found.after:.2g} "
             context.warn(f"{text}where noise alone is {found.before:.2g}; give it more steps")
         return Fitted(provided={"artefact": found.artefact})
@@ -165,9 +166,14 @@ class ImagePurifier(Safeguard):
 
 
 def _job(
-    config: ImagePurifierConfig, rows: tuple[TrainingRow, ...], seeds: Mapping[Stream, int]
+    config: ImagePurifierConfig,
+    subject: SubjectCard,
+    rows: tuple[TrainingRow, ...],
+    seeds: Mapping[Stream, int],
 ) -> DenoiserJob:
+    """Crops are no larger than what the subject sees, so that the plan and the training agree."""
     knobs = {name: getattr(config, name) for name in _KNOBS["denoiser"]}
+    knobs["patch"] = min(config.patch, min(subject.image) or config.patch)
     return DenoiserJob(rows=rows, seeds=dict(seeds), **knobs)
 
 

@@ -28,7 +28,7 @@ from threatspec.safeguards.base import (
     SafeguardContext,
     Stage,
 )
-from threatspec.schema import Count, SafeguardRole
+from threatspec.schema import Count, SafeguardRole, Share
 from threatspec.subjects import Offer, Request
 from threatspec.subjects.images import image_of
 
@@ -46,7 +46,7 @@ class StripConfig(SafeguardConfig):
     """Clean images that every input is blended with: so many passes an input."""
     weight: float = Field(default=0.5, gt=0, lt=1)
     """Share of the input in a blend."""
-    fpr: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    fpr: Annotated[Share, Field(gt=0, lt=1)] = 0.01
     """Share of clean images that may be rejected; the threshold keeps to it on held-out ones."""
     held_out: float = Field(default=0.5, gt=0, lt=1)
     """Share of the clean images that only the threshold is set on; the others are blended in."""
@@ -133,7 +133,7 @@ class Strip(Safeguard):
         """Set the threshold on held-out clean images; ask for nothing.
 
         Raises ThreatspecError TS-SAFEGUARD for clean rows that are no labelled images, are too few
-        for two parts or for the blends, or none of which is classified rightly.
+        for two parts, or none of which is classified rightly.
         """
         held = clean_split(context, config.held_out).held_out
         asked = requests_of(held)

@@ -149,9 +149,10 @@ class AttackConformance:
         assert self._run(bench, 0).tamper == first
 
     def test_every_declared_stream_matters(self, bench: Bench) -> None:
-        assert self.idle <= self.attack.streams
+        assert self.idle <= self._streams
+        assert self._streams <= self.attack.streams
         first = self._run(bench, 0).tamper
-        used = self.attack.streams - self.idle - {Stream.EVAL}  # drawn from when subjects are asked
+        used = self._streams - self.idle - {Stream.EVAL}  # drawn from when subjects are asked
         for stream in sorted(used):
             seeds = {**self._seeds(0), stream: 1}
             assert self._run(bench, seeds).tamper != first, f"{stream.value} moves nothing"
@@ -210,8 +211,12 @@ class AttackConformance:
         count = self.rows or ground.rows
         return {role.value: {"source": known[role], "n": count} for role in roles}
 
+    @property
+    def _streams(self) -> frozenset[Stream]:
+        return self.attack.streams_of(self.config)
+
     def _seeds(self, seed: int) -> dict[Stream, int]:
-        return dict.fromkeys(self.attack.streams, seed)
+        return dict.fromkeys(self._streams, seed)
 
     def _result(
         self, bench: Bench, seeds: int | dict[Stream, int], budget: Budget | None = None

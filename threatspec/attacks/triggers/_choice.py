@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
+from pydantic_core import PydanticCustomError
 
 from threatspec.attacks._choice import Offered, chosen
 from threatspec.attacks.triggers.base import TRIGGERS, TriggerConfig
@@ -19,8 +20,15 @@ def _chosen(value: Any) -> Any:
 
 
 def changed(config: TriggerConfig, knobs: Mapping[str, Any]) -> TriggerConfig:
-    """The trigger with other values of these knobs. Raises what validating the knob raises."""
-    found: TriggerConfig = _chosen({**config.model_dump(mode="json"), **knobs, "use": config.use})
+    """The trigger with other values of these knobs. Raises what validating the knob raises, and
+    PydanticCustomError for `use`: it stays the same trigger."""
+    if "use" in knobs:
+        text = (
+            f"unknown field 'use': other knobs of {config.use} may be given, but no other trigger"
+        )
+        context: dict[str, Any] = {"message": text, "code": "TS-UNKNOWN-FIELD"}
+        raise PydanticCustomError("trigger", "{message}", context)
+    found: TriggerConfig = _chosen({**config.model_dump(mode="json"), **knobs})
     return found
 
 

@@ -61,11 +61,15 @@ class Trigger(ABC):
 
         Raises ThreatspecError TS-POISON for an image that the trigger does not fit on.
         """
-        least, (height, width) = self.least(config), image.shape[:2]
+        self.require_room(config, *image.shape[:2])
+        return self.drawn(image, config, seed)
+
+    def require_room(self, config: Any, height: int, width: int) -> None:
+        """Raises ThreatspecError TS-POISON for an image that the trigger does not fit on."""
+        least = self.least(config)
         if min(height, width) < least:
             text = f"trigger {self.kind} must fit on the image, but takes {least} x {least} pixels "
             raise ThreatspecError("TS-POISON", f"{text}of {height} x {width}; make it smaller")
-        return self.drawn(image, config, seed)
 
 
 def blended(image: Image, pattern: Any, alpha: float) -> Image:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from threatspec.attacks.triggers.base import TRIGGERS, Trigger, TriggerConfig, blended
+from threatspec.training.classifiers import Corner, corner
 
 if TYPE_CHECKING:
     from threatspec.attacks.triggers.base import Image
 
 __all__ = ["AdaptivePatch", "Dynamic", "Patch", "Trojan"]
 
-Place = Literal["top-left", "top-right", "bottom-left", "bottom-right", "centre"]
-CORNERS: tuple[Place, ...] = ("bottom-right", "top-left", "top-right", "bottom-left")
+Place = Literal[Corner, "centre"]
+CORNERS: tuple[Corner, ...] = ("bottom-right", "top-left", "top-right", "bottom-left")
 
 
 class PatchConfig(TriggerConfig):
@@ -190,15 +191,11 @@ class AdaptivePatch(Trigger):
 
 
 def _corner(image: Image, place: Place, size: int, margin: int) -> tuple[int, int]:
-    """First row and column of a square."""
+    """First row and column of a square, which `Trigger.onto` has found to fit."""
     height, width = image.shape[:2]
     if place == "centre":
         return (height - size) // 2, (width - size) // 2
-    down, across = place.split("-")
-    return (
-        margin if down == "top" else height - size - margin,
-        margin if across == "left" else width - size - margin,
-    )
+    return corner(height, width, size, place, margin)
 
 
 def laid(image: Image, pattern: Any, alpha: float, at: tuple[int, int], size: int) -> Image:

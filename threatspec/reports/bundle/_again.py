@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from threatspec.measures import Item, Judge, judgements, looks_of, rows_of
-from threatspec.records import MARKS, Generation, Outcome, PlannedMeasure
+from threatspec.records import MARKS, Generation, Outcome, PlannedMeasure, Replies
 from threatspec.reports.bundle._checks import Check, Status, found, unknown
 from threatspec.reports.bundle._judging import is_function
 from threatspec.reports.bundle._lines import ReplyHashes, TextLine, by_item, hash_of
@@ -65,7 +65,7 @@ class _Again:
             missing.discard(trial)
             self.replies += len(texts)
             told = self.matter.bundle.results.get(trial)
-            if told and told.replies != looks_of([text.reply for text in texts]):
+            if told and told.replies != _looks(texts, line):
                 yield f"{trial} counts its replies otherwise than they are"
             for name, judge in self._readers.get(trial, ()):
                 self._compare(name, judge, texts, line)
@@ -131,6 +131,10 @@ def _by_trial(texts: Iterator[TextLine]) -> Iterator[tuple[str, list[TextLine]]]
         own.append(text)
     if own:
         yield own[0].trial, own
+
+
+def _looks(texts: list[TextLine], line: ReplyHashes) -> Replies:
+    return looks_of([text.reply for text in texts if not line.rejected(text.item)])
 
 
 def _hashed(line: ReplyHashes, texts: list[TextLine]) -> bool:

@@ -23,7 +23,7 @@ from threatspec.records import (
     TrialKind,
 )
 from threatspec.reports.bundle._checks import Check, found
-from threatspec.reports.bundle._matter import Matter, attack_of
+from threatspec.reports.bundle._matter import Matter, streams_of
 from threatspec.schema import Claim, content_id, operands
 
 __all__ = ["cell_checks"]
@@ -102,8 +102,8 @@ def _seeds(matter: Matter) -> Iterator[str]:
 
 
 def _streams(procedure: Procedure, cell: Cell) -> Iterable[Stream]:
-    attack = attack_of(procedure.attack)
-    return attack.streams if attack else cell.seeds
+    streams = streams_of(procedure)
+    return cell.seeds if streams is None else streams
 
 
 def _budgets(matter: Matter) -> Iterator[str]:

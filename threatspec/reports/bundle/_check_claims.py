@@ -13,7 +13,7 @@ from threatspec.campaign import as_attack, attack_cards, models_of, procedure_id
 from threatspec.errors import ThreatspecError
 from threatspec.records import PlannedMeasure
 from threatspec.reports.bundle._checks import Check, found, unknown
-from threatspec.reports.bundle._matter import Matter, attack_of, benchmark_of, judge_of
+from threatspec.reports.bundle._matter import Matter, attack_of, benchmark_of, judge_of, streams_of
 from threatspec.schema import Adversary, Measure, Use
 
 __all__ = ["claim_checks"]
@@ -72,8 +72,8 @@ def _of_adversary(matter: Matter, name: str, adversary: Adversary) -> Iterator[s
         identity = (one.attack, one.config, one.data, one.adversary, one.trainer, one.search)
         if one.id != procedure_id(*identity):
             yield f"procedure {one.name} of {name} does not have the id of its content"
-        attack = attack_of(one.attack)
-        if attack and one.deterministic != (not attack.streams):
+        streams = streams_of(one)
+        if streams is not None and one.deterministic != (not streams):
             yield f"procedure {one.name} of {name} says wrongly whether chance plays a part in it"
         if one.named != (adversary.attacks is not None):
             yield f"procedure {one.name} of {name} says wrongly whether it was named"

@@ -162,10 +162,12 @@ def _replies(matter: Matter) -> Iterator[str]:
 
 
 def _counts(told: Replies, line: ReplyHashes) -> bool:
-    """Hashes tell apart more than a reader does, to whom white space is nothing."""
+    """Hashes tell apart more than a reader does, to whom white space is nothing; what was rejected
+    is not counted."""
+    answered = [n for n, item in enumerate(line.items) if not line.rejected(item)]
     if line.asked:
-        return told.asked == sum(line.asked)
-    hashes = [line.reply(n) for n in range(len(line.items))]
+        return told.asked == sum(line.asked[n] for n in answered)
+    hashes = [line.reply(n) for n in answered]
     fits = told.distinct <= len(set(hashes)) and told.empty >= hashes.count(_EMPTY)
     return fits and told.asked == len(hashes)
 

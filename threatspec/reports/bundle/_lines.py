@@ -141,6 +141,10 @@ class ReplyHashes:
         """sha256 of one reply."""
         return self.replies[32 * place : 32 * place + 32]
 
+    def rejected(self, item: str) -> bool:
+        """Whether a screen kept it from the subject."""
+        return self.outcomes.get(item) is Outcome.REJECTED
+
     def written(self, place: int) -> bytes:
         """sha256 of what the attacker wrote of one reply; empty if nothing."""
         return self.attacker[32 * place : 32 * place + 32]

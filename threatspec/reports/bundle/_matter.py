@@ -17,6 +17,7 @@ from threatspec.records import (
     Plan,
     PlannedClaim,
     Procedure,
+    Stream,
     TrialKind,
     TrialResult,
     TrialStatus,
@@ -25,7 +26,7 @@ from threatspec.reports.bundle._bundle import Bundle
 from threatspec.safeguards import SAFEGUARDS, Stage
 from threatspec.schema import Capability, Claim, Spec
 
-__all__ = ["Matter", "attack_of", "benchmark_of", "judge_of"]
+__all__ = ["Matter", "attack_of", "benchmark_of", "judge_of", "streams_of"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,21 @@ def attack_of(kind: str) -> Attack | None:
         return attacks.attack_of(kind)
     except ThreatspecError:
         return None
+
+
+def streams_of(procedure: Procedure) -> frozenset[Stream] | None:
+    """Seed streams of a procedure's attack, if this program has it; all where its knobs are not
+    of that attack, which is complained of elsewhere, or are searched."""
+    attack = attack_of(procedure.attack)
+    if attack is None:
+        return None
+    if procedure.search:
+        return attack.streams
+    try:
+        config = attack.Config.model_validate(procedure.config, strict=False)
+    except (ThreatspecError, ValueError, KeyError, TypeError):
+        return attack.streams
+    return attack.streams_of(config)
 
 
 def judge_of(kind: str) -> Judge | None:

@@ -20,8 +20,8 @@ def pipeline_digest(folder: Path) -> str:
     is no pipeline.
     """
     if find_spec("diffusers") is None:
-        text = "a diffusion purifier needs diffusers, which is not installed; install "
-        raise ThreatspecError("TS-MISSING-EXTRA", f"{text}threatspec-claims[diffusion]")
+        text = "a diffusion purifier needs diffusers, which is not installed: pip install "
+        raise ThreatspecError("TS-MISSING-EXTRA", f"{text}'threatspec-claims[diffusion]'")
     for part in _PARTS:
         if not (folder / part).is_dir():
             text = f"a diffusion purifier must be a pipeline of diffusers, but {folder / part} is "

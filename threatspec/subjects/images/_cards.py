@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from threatspec.subjects._card import Offer, SubjectCard
+from threatspec.subjects.images._names import unique_names
 
 __all__ = ["image_card"]
 
@@ -35,7 +36,7 @@ def image_card(
     if any(str(name).endswith("ForImageClassification") for name in architectures):
         labels = config.get("id2label", _TWO)
         return SubjectCard(
-            classes=tuple(str(labels[str(n)]) for n in range(len(labels))),
+            classes=unique_names(str(labels[str(n)]) for n in range(len(labels))),
             image=_size(folder, config.get("image_size")),
             offers=_SEEN | {Offer.CLASSES},
             **known,

@@ -103,8 +103,12 @@ class ClassifierSubject:
         Args:
             images: float (n, channels or 1, height, width) in [0, 1], before the processor.
 
-        Raises ThreatspecError TS-POISON for an answer that names no class.
+        Raises ThreatspecError TS-POISON for an answer that names no class, TS-IMAGE for images of
+        colour that a grey model is shown.
         """
+        if images.shape[1] not in {1, self.channels}:
+            text = f"images must be grey for {self.card.ref}, but have {images.shape[1]} channels"
+            raise ThreatspecError("TS-IMAGE", f"{text}; convert them first")
         shown = images.to(self.device).expand(-1, self.channels, -1, -1)
         logits = self.model(pixel_values=processed(self.processor, shown)).logits
         wanted = torch.tensor([self.class_of(row.answer) for row in rows], device=logits.device)

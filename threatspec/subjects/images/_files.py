@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-__all__ = ["FORMATS", "MOST_PIXELS", "open_image"]
+__all__ = ["FORMATS", "MOST_PIXELS", "open_image", "stamp_of"]
 
 MOST_PIXELS = 50_000_000
 """A file that says it has more is not opened: a few kilobytes may unfold to gigabytes."""
@@ -41,28 +41,40 @@ def open_image(path: Path, ref: str, formats: tuple[str, ...] = FORMATS) -> NDAr
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
-        text = "image files are read by Pillow, which is not installed; install "
-        raise ThreatspecError("TS-MISSING-EXTRA", f"{text}threatspec-claims[images]") from None
+        text = "image files are read by Pillow, which is not installed: pip install "
+        raise ThreatspecError("TS-MISSING-EXTRA", f"{text}'threatspec-claims[images]'") from None
     import numpy as np
 
     try:
         _look(path, ref)
-        with warnings.catch_warnings(), Image.open(path, formats=formats) as opened:
+        with warnings.catch_warnings():
+            # Pillow warns while it opens, before anything of the image can be asked.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            _check(opened, ref)
-            image = opened.convert(_MODES[opened.mode])
+            with Image.open(path, formats=formats) as opened:
+                _check(opened, ref)
+                image = opened.convert(_MODES[opened.mode])
     except FileNotFoundError:
         raise _unusable(
             f"{ref} must be a file, but there is none; it is looked for in {path}"
         ) from None
     except UnidentifiedImageError:
         raise _unusable(f"{ref} must be one of {', '.join(formats)}, but is none") from None
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(ref, "more") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise _unusable(f"{ref} must be a whole image, but cannot be read: {error}") from None
     found: NDArray[np.uint8] = np.asarray(image, dtype=np.uint8).copy()
     return found if found.ndim == 3 else found[:, :, None]
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """When a file was changed last (ns) and its size in bytes, which tell whether what is kept of
+    it is still so; (0, 0) for one that is not there."""
+    try:
+        state = path.stat()
+    except (OSError, ValueError):  # whoever opens it says why
+        return 0, 0
+    return state.st_mtime_ns, state.st_size
 
 
 def _look(path: Path, ref: str) -> None:

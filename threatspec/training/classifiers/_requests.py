@@ -86,13 +86,17 @@ class TriggerPatch:
     optimised: Optimised
 
 
-def corner(height: int, width: int, size: int, place: Corner) -> tuple[int, int]:
-    """First row and column of a square in a corner of an image.
+def corner(height: int, width: int, size: int, place: Corner, margin: int = 0) -> tuple[int, int]:
+    """First row and column of a square in a corner of an image, `margin` pixels from its edges.
 
-    Raises ThreatspecError TS-IMAGE where it is larger than the image.
+    Raises ThreatspecError TS-IMAGE where it does not fit on the image.
     """
-    if size > min(height, width):
-        text = f"a patch must fit on the image, but takes {size} x {size} pixels of "
+    least = size + margin
+    if least > min(height, width):
+        text = f"a patch must fit on the image, but takes {least} x {least} pixels of "
         raise ThreatspecError("TS-IMAGE", f"{text}{height} x {width}; make it smaller")
     down, across = place.split("-")
-    return (0 if down == "top" else height - size), (0 if across == "left" else width - size)
+    return (
+        margin if down == "top" else height - least,
+        margin if across == "left" else width - least,
+    )

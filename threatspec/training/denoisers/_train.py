@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from threatspec.errors import ThreatspecError
 from threatspec.records import ArtefactStore, Stream
 from threatspec.subjects import Request
 from threatspec.subjects.images import image_of
@@ -30,7 +32,8 @@ def train_denoiser(job: DenoiserJob, folder: Path, store: ArtefactStore, meter: 
         store: where its tensors are kept.
         meter: charged before every step.
 
-    Raises ThreatspecError TS-IMAGE for an image that cannot be used, and BudgetExceeded.
+    Raises ThreatspecError TS-IMAGE for an image that cannot be used, TS-DIVERGED for a loss that is
+    not finite, and BudgetExceeded.
     """
     images = [image_of(_request(row.image, row.pixels), folder) for row in job.rows]
     side = min(job.patch, *(min(image.shape[:2]) for image in images))
@@ -43,6 +46,7 @@ def train_denoiser(job: DenoiserJob, folder: Path, store: ArtefactStore, meter: 
     with torch.no_grad():
         found = denoised(kept, noisy)
     before, after = (float((seen - clean).square().mean()) for seen in (noisy, found))
+    _require_finite(job, after)
     return Denoised(store.save(kept), before, after)
 
 
@@ -61,9 +65,17 @@ def _train(
         meter.charge(denoiser_spend(job, side, 1))
         clean, noisy = _batch(job, images, side, draw)
         loss = (denoised(tensors, noisy) - clean).square().mean()
+        _require_finite(job, float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+
+
+def _require_finite(job: DenoiserJob, loss: float) -> None:
+    """A denoiser whose weights are no numbers makes every image black."""
+    if not math.isfinite(loss):
+        text = f"the loss of a denoiser must stay finite, but is {loss:g}"
+        raise ThreatspecError("TS-DIVERGED", f"{text}; write a lower lr than {job.lr:g}")
 
 
 def _request(image: str, pixels: Sequence[object]) -> Request:

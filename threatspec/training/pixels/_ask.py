@@ -33,9 +33,6 @@ class PerturbationRequest(Model):
     """Reference of the image that is attacked; empty: the images of the rows."""
     size: tuple[int, int] = (0, 0)
     """Height and width of the attacked image, to which `image` is resized; (0, 0): its own."""
-    method: Literal["pgd", "sign", "gaussian", "clean"] = "pgd"
-    """`pgd` searches; `sign` (every pixel up or down by eps), `gaussian` (standard deviation eps,
-    then projected) and `clean` are controls that read no gradient."""
     norm: Literal["linf", "l2", "none"] = "linf"
     """Ball around the image; `none`: any image at all, from noise."""
     eps: float = Field(ge=0, le=1)

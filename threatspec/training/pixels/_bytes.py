@@ -89,8 +89,8 @@ def fitted(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
     try:
         from PIL import Image
     except ImportError:
-        text = "images are resized by Pillow, which is not installed; install "
-        raise ThreatspecError("TS-MISSING-EXTRA", f"{text}threatspec-claims[images]") from None
+        text = "images are resized by Pillow, which is not installed: pip install "
+        raise ThreatspecError("TS-MISSING-EXTRA", f"{text}'threatspec-claims[images]'") from None
     there = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
     found = np.asarray(there.resize((size[1], size[0]), _BICUBIC), dtype=np.uint8)
     resized: NDArray[np.uint8] = found.reshape(*size, image.shape[2])

@@ -21,7 +21,7 @@ from threatspec.subjects.images._processing import kept_share, misfit
 from threatspec.training._job import TrainingRow
 from threatspec.training._meter import Meter
 from threatspec.training.pixels._ask import PerturbationRequest, Perturbed
-from threatspec.training.pixels._bytes import control, rounded
+from threatspec.training.pixels._bytes import rounded
 from threatspec.training.pixels._canvas import Canvas
 from threatspec.training.pixels._provider import Provider
 from threatspec.training.pixels._spend import shown_spend
@@ -57,11 +57,7 @@ def find_pixels(
     TS-IMAGE for images that cannot be used, TS-POISON for a class that is not there.
     """
     search = _Search(subject, request, meter, received)
-    if request.method == "pgd":
-        search.run()
-    else:
-        shape, seed = search.canvas.shape, request.seed
-        search.check(control(shape, request.method, request.norm, request.eps, seed))
+    search.run()
     return search.found(store)
 
 
@@ -165,10 +161,9 @@ class _Search:
         if self.canvas.one is not None:
             [image] = self.canvas.bytes(self.best, [0])
             tensors = {"image": torch.from_numpy(image)}
-        pgd = self.request.method == "pgd"
         optimised = Optimised(
-            method=self.request.method,
-            steps=self.request.steps * self.request.restarts if pgd else 0,
+            method="pgd",
+            steps=self.request.steps * self.request.restarts,
             loss=tuple(self.losses),
             changed=int(np.count_nonzero(self.best)),
             tokens=int(self.best.size),
@@ -186,8 +181,6 @@ class _Search:
                 f"TS-IMAGE: the model's processor crops {100 * lost:.0f} % of {height} x {width} "
                 "pixels away, with what was found there; give it a `size` that it keeps"
             )
-        if self.request.method != "pgd":
-            return
         miss = misfit(processor, self.canvas.clean[0])
         if miss > _FIT:
             yield (

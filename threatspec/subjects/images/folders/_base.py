@@ -48,6 +48,13 @@ class ImageFolder(ABC):
     def __init__(self, path: Path, shown: str) -> None:
         self.path, self.shown = path, shown
 
+    @classmethod
+    @abstractmethod
+    def held(cls, path: Path) -> Iterable[Path]:
+        """Files and folders that are read once and kept, wherever they may lie below `path`: where
+        one of them changes, all is read again. They are looked at for every image, so they are
+        few."""
+
     @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:

@@ -6,11 +6,12 @@ Source: the page of the set, https://www.cs.toronto.edu/~kriz/cifar.html, "Binar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from threatspec.subjects.images._names import number_below, unique_names
 from threatspec.subjects.images.folders._base import (
     ImageFolder,
     Part,
@@ -33,6 +34,7 @@ _FILES: dict[Part, tuple[str, ...]] = {
 }
 _PLACES = ("cifar-10-batches-bin", ".")
 _PICKLED = ("cifar-10-batches-py", "data_batch_1")
+_NAMES = "batches.meta.txt"
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
             "truck")  # fmt: skip
 """In the order of the set's batches.meta.txt, which is read where it is there."""
@@ -45,6 +47,13 @@ class Cifar10(ImageFolder):
     says: ClassVar[str] = "60,000 coloured images of 32 x 32 pixels in ten classes (CIFAR-10)"
     licence: ClassVar[str] = "none stated by its authors"
     source: ClassVar[str] = "https://www.cs.toronto.edu/~kriz/cifar.html"
+
+    @classmethod
+    def held(cls, path: Path) -> Iterator[Path]:
+        """Batches and names of classes."""
+        for name in _PLACES:
+            for files in (*_FILES.values(), (_NAMES,)):
+                yield from (path / name / file for file in files)
 
     @cached_property
     def _folder(self) -> Path:
@@ -61,11 +70,11 @@ class Cifar10(ImageFolder):
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Of batches.meta.txt, if it is there."""
-        path = self._folder / "batches.meta.txt"
+        path = self._folder / _NAMES
         names = path.read_text("utf-8").split() if path.is_file() else _CLASSES
         if len(names) != len(_CLASSES):
             raise bad_layout(self, "name ten classes", f"batches.meta.txt has {len(names)}")
-        return tuple(names)
+        return unique_names(names)
 
     @cached_property
     def _records(self) -> dict[Part, NDArray[np.uint8]]:
@@ -101,9 +110,10 @@ class Cifar10(ImageFolder):
     def image(self, part: Part, name: str) -> NDArray[np.uint8]:
         """The image of a number."""
         records = self._records[part]
-        if not name.isdecimal() or int(name) >= len(records):
+        number = number_below(name, len(records))
+        if number is None:
             raise unknown_image(self, f"{part}/{name}", (f"{part}/0", f"{part}/{len(records) - 1}"))
-        return records[int(name), 1:].reshape(3, _SIDE, _SIDE).transpose(1, 2, 0).copy()
+        return records[number, 1:].reshape(3, _SIDE, _SIDE).transpose(1, 2, 0).copy()
 
     @cached_property
     def digest(self) -> str:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from threatspec.errors import ThreatspecError
+from threatspec.subjects.images._files import stamp_of
 from threatspec.subjects.images.folders._base import ImageFolder
 from threatspec.subjects.images.folders._cifar10 import Cifar10
 from threatspec.subjects.images.folders._gtsrb import Gtsrb
@@ -33,9 +34,10 @@ def image_folder(name: str, folder: Path) -> ImageFolder:
     if not place.is_dir():
         text = f"{name} must be a folder with your copy of the set, but {place} is none"
         raise ThreatspecError("TS-FILE-MISSING", f"{text}; get it from {FOLDERS[kind].source}")
-    return _known(kind, place, path)
+    stamps = tuple(stamp_of(one) for one in FOLDERS[kind].held(place))
+    return _known(kind, place, path, stamps)
 
 
 @lru_cache(maxsize=8)
-def _known(kind: str, place: Path, shown: str) -> ImageFolder:
+def _known(kind: str, place: Path, shown: str, stamps: tuple[tuple[int, int], ...]) -> ImageFolder:
     return FOLDERS[kind](place, shown)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from threatspec.subjects.images._files import FORMATS, open_image
+from threatspec.subjects.images._names import number_below
 from threatspec.subjects.images.folders._base import (
     ImageFolder,
     Part,
@@ -46,6 +47,16 @@ class Gtsrb(ImageFolder):
     says: ClassVar[str] = "51,839 photographs of German traffic signs in 43 classes (GTSRB)"
     licence: ClassVar[str] = "none stated by its authors"
     source: ClassVar[str] = "https://benchmark.ini.rub.de"
+
+    @classmethod
+    def held(cls, path: Path) -> Iterator[Path]:
+        """Tables."""
+        for part in _PLACES.values():
+            if folder := first_that_is(path, part):
+                yield from (folder, folder / _TABLE, folder.parent / _TABLE)
+        if folder := first_that_is(path, _PLACES["train"]):
+            yield from (Path(f"{folder}/{n:05}/GT-{n:05}.csv") for n in range(_CLASSES))
+        yield from (path / _TABLE, path / "GTSRB" / _TABLE)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -86,11 +97,11 @@ class Gtsrb(ImageFolder):
         with table.open(encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file, delimiter=";"):
                 name, label = row.get("Filename") or "", row.get("ClassId") or ""
-                good = label.isdecimal() and int(label) < _CLASSES and name == Path(name).name
-                if not name or not good:
+                number = number_below(label, _CLASSES)
+                if number is None or not name or name != Path(name).name:
                     text = f"{table.name} says class {label!r} of {name!r}"
                     raise bad_layout(self, f"name images and classes below {_CLASSES}", text)
-                yield name, int(label)
+                yield name, number
 
     def entries(self, part: Part) -> Sequence[tuple[str, int]]:
         """In the order of the tables."""

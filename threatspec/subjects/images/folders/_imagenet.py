@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from threatspec.subjects.images._files import open_image
+from threatspec.subjects.images._names import unique_names
 from threatspec.subjects.images.folders._base import (
     ImageFolder,
     Part,
@@ -48,6 +49,12 @@ class Imagenet(ImageFolder):
     source: ClassVar[str] = "https://image-net.org"
     compared: ClassVar[bool] = False
 
+    @classmethod
+    def held(cls, path: Path) -> Iterator[Path]:
+        """Tables and the folders of parts; not those of classes, a thousand of them."""
+        yield from (path / _NAMES, path / _SOLUTION)
+        yield from (path / name for names in _PLACES.values() for name in names)
+
     @cached_property
     def _folders(self) -> dict[Part, Path]:
         found: dict[Part, Path] = {}
@@ -69,13 +76,14 @@ class Imagenet(ImageFolder):
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Words of LOC_synset_mapping.txt, as published models have them, or WordNet ids."""
+        """Words of LOC_synset_mapping.txt, as published models have them, or WordNet ids; words
+        that two classes share are told apart as those of models are."""
         words: dict[str, str] = {}
         path = self.path / _NAMES
         for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
             name, _, text = line.strip().partition(" ")
             words[name] = text
-        return tuple(words.get(name) or name for name in self._ids)
+        return unique_names(words.get(name) or name for name in self._ids)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
