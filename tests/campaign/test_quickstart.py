@@ -131,7 +131,7 @@ def test_a_lost_worker_is_replaced(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start("run", tiny, "--out", out)
     _wait_for(lambda: trials_done(out) > 0)
-    os.kill(psutil.Process(process.pid).children()[0].pid, signal.SIGKILL)
+    os.kill(_workers(process.pid)[0].pid, signal.SIGKILL)
     process.communicate(timeout=120)
     assert process.returncode == 1
     lost = [attempt for attempt in attempts(out) if attempt["code"] == "TS-WORKER-LOST"]
@@ -155,12 +155,18 @@ def test_hung_trials_time_out_and_never_support_anything(tiny: Path, tmp_path: P
 def test_workers_leave_with_a_killed_driver(tiny: Path, tmp_path: Path) -> None:
     process = start("run", tiny, "--out", tmp_path / "run")
     _wait_for(lambda: trials_done(tmp_path / "run") > 0)
-    workers = psutil.Process(process.pid).children()
+    workers = _workers(process.pid)
     process.kill()
     process.communicate()
     gone, alive = psutil.wait_procs(workers, timeout=10)
     assert len(gone) == 2
     assert not alive
+
+
+def _workers(driver: int) -> list[psutil.Process]:
+    """Processes at the end of the tree: what they are split off has children."""
+    tree = psutil.Process(driver).children(recursive=True)
+    return [one for one in tree if not one.children()]
 
 
 def _wait_for(condition: object) -> None:

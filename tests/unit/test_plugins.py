@@ -19,7 +19,7 @@ from threatspec.campaign._digests import component_digest
 from threatspec.errors import ThreatspecError
 from threatspec.measures import JUDGES
 from threatspec.registry import Origin, Registry
-from threatspec.runners._process import search_path
+from threatspec.runners._children import search_path
 from threatspec.safeguards import SAFEGUARDS
 
 GROUP = "threatspec.attacks"

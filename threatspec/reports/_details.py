@@ -165,13 +165,14 @@ class _Reader:
         rows = {row.item: row for row in self._rows(cell, measure)}
         for item in items:
             if item in replies:
-                yield self._transcript(claim, role, cell, rows.get(item), replies[item])
+                yield self._transcript(claim, role, cell, measure, rows.get(item), replies[item])
 
     def _transcript(
         self,
         claim: str,
         role: Literal["witness", "untouched", "sample"],
         cell: Cell,
+        measure: str,
         row: Row | None,
         replies: Sequence[Generation],
     ) -> Transcript:
@@ -185,29 +186,32 @@ class _Reader:
             prompt=shortened(reply.prompt, _LONGEST),
             attacker=shortened(reply.attacker, _LONGEST),
             reply=shortened(reply.reply, _LONGEST),
-            judged=self._judged(cell, reply.item),
+            judged=self._judged(cell, measure, reply.item),
             variant=reply.variant,
             others=tuple(
                 (one.variant, shortened(one.detail or one.reply, _LONGEST))
                 for one in others[:_OTHERS]
             ),
             unseen=max(0, len(others) - _OTHERS),
-            wrote=self._wrote(cell, reply.item),
+            wrote=self._wrote(cell, measure, reply.item),
         )
 
-    def _judged(self, cell: Cell, item: str) -> dict[str, str]:
+    def _judged(self, cell: Cell, measure: str, item: str) -> dict[str, str]:
         return {
-            measure: _said(row, self.plan.measures[measure].aggregation)
-            for measure, row in self._rows_of(cell, item)
+            name: _said(row, self.plan.measures[name].aggregation)
+            for name, row in self._rows_of(cell, measure, item)
         }
 
-    def _wrote(self, cell: Cell, item: str) -> dict[str, str]:
-        rows = self._rows_of(cell, item)
-        return {measure: shortened(row.raw, _LONGEST) for measure, row in rows if row.raw}
+    def _wrote(self, cell: Cell, measure: str, item: str) -> dict[str, str]:
+        rows = self._rows_of(cell, measure, item)
+        return {name: shortened(row.raw, _LONGEST) for name, row in rows if row.raw}
 
-    def _rows_of(self, cell: Cell, item: str) -> Iterator[tuple[str, Row]]:
-        for measure in cell.measures:
-            yield from ((measure, row) for row in self._rows(cell, measure) if row.item == item)
+    def _rows_of(self, cell: Cell, measure: str, item: str) -> Iterator[tuple[str, Row]]:
+        """Of all measures that ask as `measure` does: attacked, or plainly."""
+        asked = self.plan.measures[measure].requests
+        for name in cell.measures:
+            if self.plan.measures[name].requests == asked:
+                yield from ((name, row) for row in self._rows(cell, name) if row.item == item)
 
     def _rows(self, cell: Cell, measure: str) -> tuple[Row, ...]:
         trials = cell.measures.get(measure, ())
@@ -240,7 +244,7 @@ class _Reader:
         if not replies:
             return "", {}
         reply = _decisive(rows.get(item), replies)
-        return reply.reply or reply.detail, self._judged(cell, item)
+        return reply.reply or reply.detail, self._judged(cell, measure, item)
 
     # disagreements
 

@@ -16,11 +16,11 @@ from threatspec.runners._work import Desk, Errand
 __all__ = ["main"]
 
 
-def main() -> None:
-    """Serve until standard input ends or the parent process is gone."""
+def main(parent: int = 0) -> None:
+    """Serve until standard input ends or the parent process is gone (0: the one it has now)."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_leave_with_parent, args=(parent or os.getppid(),), daemon=True).start()
     desk = Desk(Errand.read(sys.stdin.readline()))
     for line in sys.stdin:
         answers.write(desk.answer(line) + "\n")

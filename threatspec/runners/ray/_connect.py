@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from threatspec.errors import ThreatspecError
-from threatspec.runners._process import search_path
+from threatspec.runners._children import search_path
 from threatspec.runners._profile import RayProfile
 
 __all__ = ["answers_at", "asks_for_token", "connect", "require_ray", "token_mode"]
