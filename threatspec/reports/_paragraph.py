@@ -7,13 +7,20 @@ from collections.abc import Iterator, Sequence
 from threatspec.claims import CellReading, CellState, ClaimVerdict, Truth
 from threatspec.records import Arm
 from threatspec.reports._predicates import limit
-from threatspec.reports._words import MEANINGS, counted, interval, percent, share, units
+from threatspec.reports._words import (
+    HELD,
+    MEANINGS,
+    SHOWN,
+    counted,
+    interval,
+    percent,
+    share,
+    units,
+)
 from threatspec.reports._worst import worst
 from threatspec.schema import Verdict
 
 __all__ = ["paragraph"]
-
-_SHOWN = "one attack inside the adversary's budget does what is claimed, in each of its replicates"
 
 
 def paragraph(claim: ClaimVerdict) -> str:
@@ -34,8 +41,13 @@ def _sentences(claim: ClaimVerdict) -> Iterator[str]:
     yield from _control(claim)
     waived = ", ".join(dict.fromkeys(rule.rule for rule in claim.waived))
     in_part = f", but not every rule is met ({waived} waived)" if waived else ""
-    means = _SHOWN if _shown(claim) else MEANINGS[claim.verdict]
-    yield f"{claim.verdict.value}: {means}{in_part}."
+    yield f"{claim.verdict.value}: {_means(claim)}{in_part}."
+
+
+def _means(claim: ClaimVerdict) -> str:
+    if claim.verdict is Verdict.SUPPORTED:
+        return SHOWN if _shown(claim) else HELD
+    return MEANINGS[claim.verdict]
 
 
 def _shown(claim: ClaimVerdict) -> bool:
