@@ -146,14 +146,18 @@ def test_broken_rules_stand_at_the_id_of_their_claim(folder: Path, verb: Verb) -
         assert lines[int(row) - 1][int(column) - 1 :].startswith('"holds"')
 
 
-def test_a_scope_is_offered_under_which_nothing_is_open(folder: Path, verb: Verb) -> None:
-    path = spec(folder, {"claims.0.scope": ABSENT})
+@pytest.mark.parametrize("said", [ABSENT, {"families": SCOPE["families"], "replicates": 2}])
+def test_a_scope_is_offered_under_which_nothing_is_open(
+    folder: Path, verb: Verb, said: Any
+) -> None:
+    """It repeats what a scope says already: it stands in its place."""
+    path = spec(folder, {"claims.0.scope": said})
     offer = verb("check", path).err.splitlines()[-2]
     assert offer.startswith("to limit claim holds to what is run: `scope: {")
     scope = yaml.safe_load(offer.partition("`")[2].rstrip("`"))["scope"]
     assert scope == SCOPE
     [claim] = json.loads(verb("check", path, "--json").out)["claims"]
-    assert claim["limits"] == SCOPE
+    assert claim["limits"] == {k: v for k, v in SCOPE.items() if said is ABSENT or k not in said}
     assert verb("check", spec(folder, {"claims.0.scope": scope})).code == 0
 
 

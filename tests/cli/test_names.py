@@ -137,3 +137,14 @@ def test_the_shell_completes_names_without_anything_heavy(
     )
     assert {line.partition(",")[2] for line in done.stdout.splitlines()} == expected
     assert done.stderr.split()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    ("short", "whole"), [("seeing", "'specimen:seeing'"), ("eps", "'adversary.limits.eps'")]
+)
+def test_the_end_of_a_name_leads_to_it(verb: Verb, short: str, whole: str) -> None:
+    assert f"(did you mean {whole}?)" in verb("explain", short).err
+
+
+def test_levels_of_a_byte_are_explained_as_they_are_written(verb: Verb) -> None:
+    assert "    eps = 16/255 " in verb("explain", "image-control").out

@@ -164,12 +164,14 @@ def _broken(loaded: LoadedSpec, one: ClaimCheck) -> Iterator[Problem]:
 def _limits(one: ClaimCheck) -> Iterator[str]:
     """What to write to claim no more than is run."""
     if one.limits:
-        scope = ", ".join(f"{name}: {_yaml(value)}" for name, value in one.limits.items())
+        said = one.claim.scope.model_dump(exclude_unset=True) if one.claim.scope else {}
+        whole = {**said, **one.limits}
+        scope = ", ".join(f"{name}: {_yaml(value)}" for name, value in whole.items())
         yield f"to limit claim {one.id} to what is run: `scope: {{{scope}}}`"
 
 
 def _yaml(value: Any) -> str:
-    return f"[{', '.join(value)}]" if isinstance(value, tuple) else str(value)
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
 
 
 def _notes(one: ClaimCheck) -> Iterator[str]:

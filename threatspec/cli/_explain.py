@@ -47,8 +47,7 @@ def command(name: str, as_json: bool) -> int:
 
     found = list(explanations(name))
     if not found:
-        hint = did_you_mean(name, _names())
-        text = f"nothing is called {name!r}{hint}"
+        text = f"nothing is called {name!r}{_hint(name, _names())}"
         raise ThreatspecError("TS-UNKNOWN-NAME", text, exit_code=ExitCode.USAGE)
     if as_json:
         data = {"schema": "threatspec/explanation/v1", "meanings": [asdict(one) for one in found]}
@@ -56,6 +55,12 @@ def command(name: str, as_json: bool) -> int:
     else:
         click.echo("\n\n".join("\n".join(_lines(one)) for one in found))
     return 0
+
+
+def _hint(name: str, known: list[str]) -> str:
+    """Names that end so, such as `specimen:seeing` and `adversary.limits.eps`, else close ones."""
+    ending = [repr(one) for one in known if one.endswith((f":{name}", f".{name}"))]
+    return f" (did you mean {' or '.join(ending[:4])}?)" if ending else did_you_mean(name, known)
 
 
 def _names() -> list[str]:

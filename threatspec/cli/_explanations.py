@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "Knob", "explanations"]
 
 Fact = tuple[str, str]
+_LEVELS = 255
+_PLAIN = 8
+"""Characters of a number beyond which it is looked at as levels of a byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +338,9 @@ def _plain(default: Any) -> Any:
 
     if isinstance(default, tuple):
         return [_plain(one) for one in default]
+    if isinstance(default, float) and len(str(default)) > _PLAIN:
+        level = default * _LEVELS
+        return f"{level:.0f}/{_LEVELS}" if abs(level - round(level)) < 1e-9 else default
     if not isinstance(default, BaseModel):
         return default
     data = default.model_dump(mode="json")

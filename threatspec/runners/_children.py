@@ -19,6 +19,10 @@ __all__ = ["Child", "begin", "search_path"]
 
 _FORK_SERVER = Path(__file__).with_name("_fork_server.py")
 """Run as a file: by its name as a module the packages around it would be imported first."""
+_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
+"""Where one of these is, there is a GPU."""
+_LONGEST = 2**17
+"""Bytes of a message that every kernel lets through in one piece."""
 
 
 class Child(Protocol):
@@ -39,7 +43,11 @@ class Child(Protocol):
 
 def begin(log: IO[str]) -> Child:
     """Start a worker that writes what it has to say beside results to `log`."""
-    return _Split(_Server.there(), log) if _may_split() else _New(log)
+    told = {"environment": _environment(), "folder": os.getcwd(), "path": _path()}
+    message = json.dumps(told).encode()
+    if not _may_split() or len(message) > _LONGEST:
+        return _New(log)
+    return _Split(_Server.there(), message, log)
 
 
 def search_path() -> str:
@@ -57,7 +65,7 @@ def _environment() -> dict[str, str]:
 
 def _may_split() -> bool:
     """Where a process can be split, and has no device of which a split-off part would lose hold."""
-    return sys.platform == "linux" and not Path("/dev/nvidiactl").exists()
+    return sys.platform == "linux" and not any(map(os.path.exists, _DEVICES))
 
 
 class _New:
@@ -135,16 +143,13 @@ class _Server:
 class _Split:
     """A part of the server's process."""
 
-    def __init__(self, server: _Server, log: IO[str]) -> None:
+    def __init__(self, server: _Server, message: bytes, log: IO[str]) -> None:
         reads, writes = os.pipe(), os.pipe()
         self.stdin: IO[str] = os.fdopen(reads[1], "w", encoding="utf-8")
         self.stdout: IO[str] = os.fdopen(writes[0], encoding="utf-8")
-        told = {"environment": _environment(), "folder": os.getcwd(), "path": _path()}
         theirs = [reads[0], writes[1], os.dup(log.fileno())]
         self._pid, self._known = 0, threading.Event()
-        threading.Thread(
-            target=self._born, args=(server, json.dumps(told).encode(), theirs), daemon=True
-        ).start()
+        threading.Thread(target=self._born, args=(server, message, theirs), daemon=True).start()
 
     def _born(self, server: _Server, message: bytes, descriptors: list[int]) -> None:
         self._pid = server.split(message, descriptors)
@@ -158,12 +163,20 @@ class _Split:
         return self._pid
 
     def kill(self) -> None:
-        if not self.pid:
-            return
-        with suppress(ProcessLookupError):
-            watched = os.pidfd_open(self.pid)
-            try:
-                signal.pidfd_send_signal(watched, signal.SIGKILL)
-                select.select([watched], [], [])
-            finally:
-                os.close(watched)
+        if self.pid:
+            with suppress(ProcessLookupError):
+                _end(self.pid)
+
+
+def _end(pid: int) -> None:
+    """Of a process that somebody else waits for. Raises ProcessLookupError if there is none."""
+    try:
+        watched = os.pidfd_open(pid)
+    except PermissionError:  # some containers forbid it
+        os.kill(pid, signal.SIGKILL)
+        return
+    try:
+        signal.pidfd_send_signal(watched, signal.SIGKILL)
+        select.select([watched], [], [])
+    finally:
+        os.close(watched)
