@@ -24,10 +24,6 @@ PATCH: dict[str, Any] = {
     "trigger": {"use": "patch", "size": 4}, "rate": 0.2, "lr": 0.05, "steps": 80,
 }  # fmt: skip
 BLEND: dict[str, Any] = {"trigger": {"use": "blend", "alpha": 0.2}, "rate": 0.1}
-LONGER: dict[str, Any] = {
-    **BLEND, "start": "scratch", "optimizer": "adam", "lr": 0.003, "weight_decay": 0, "steps": 200,
-}  # fmt: skip
-"""What it takes without batch norm."""
 QUICK: dict[str, Any] = {"start": "subject", "lr": 0.02, "steps": 60, "batch_size": 64}
 """A few steps from a specimen's own weights are enough to put a trigger in."""
 
