@@ -255,7 +255,7 @@ def test_a_photograph_may_be_the_pattern() -> None:
     assert np.abs(found - (0.7 * image + 0.3 * chelsea)).max() <= 1
     grey = photo("photo:chelsea", 28, 28, 1)
     assert np.abs(grey[:, :, 0] - chelsea.mean(axis=2)).max() < 1e-9
-    with pytest.raises(ThreatspecError, match="an image must be"):
+    with pytest.raises(ThreatspecError, match="a photograph must be"):
         onto(image, "blend", pattern="photo:nobody")
 
 

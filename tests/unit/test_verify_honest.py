@@ -185,7 +185,7 @@ def silent(plan: Plan, cell: Cell, result: TrialResult) -> TrialResult:
         one.model_copy(update={"outcome": what.get(n, one.outcome)})
         for n, one in enumerate(result.rows)
     )
-    counts = looks_of([one.reply for one in generations])
+    counts = looks_of([g.reply for g in generations if g.outcome is not Outcome.REJECTED])
     return result.model_copy(update={"generations": generations, "rows": rows, "replies": counts})
 
 
