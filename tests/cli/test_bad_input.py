@@ -756,7 +756,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     while not (out / "worker-1.log").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == 130
     assert f"`threatspec resume {out}` goes on [TS-INTERRUPTED]" in said
     assert "Traceback" not in said

@@ -376,7 +376,7 @@ def test_in_a_terminal_one_key_is_enough(run: Run, last: bytes, code: int) -> No
         while termios.tcgetattr(here)[3] & termios.ICANON:
             time.sleep(0.01)  # it waits for a key when lines are off
         os.write(here, key)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     os.close(here)
     assert process.returncode == code
     assert [label.label.value for label in run.labels()] == ["yes", "no"]
