@@ -370,3 +370,45 @@ def test_bad_images_cost_their_own_rows_and_the_campaign_goes_on(tmp_path: Path)
         shown = [p for trial in ledger.plan.trials for p in ledger.pictures(trial)]
         assert {p.stage.value for p in shown} == {"clean", "attacked"}
         assert all("good" in p.item for p in shown if p.item in by_item)
+
+
+def test_what_is_trained_on_other_images_is_another_trial(tmp_path: Path) -> None:
+    """Rows name their images: a file that was rewritten is still of the same name."""
+    rows = [{**row(f"{n}", f"{n}.png"), "split": "attack_train"} for n in range(12)]
+    changes = {
+        **_SUPPLIED,
+        ATTACK: {"use": "backdoor-patch", "rate": 0.5},
+        "adversaries.sender.data": {"benign": {"n": 12, "from": "file:own.jsonl#attack_train"}},
+    }
+    path = tmp_path / "claims.yaml"
+    path.write_text(json.dumps(spec(**changes)))
+    trained = []
+    for level in (0, 0, 9):
+        for n in range(12):
+            Image.new("L", (28, 28), level).save(tmp_path / f"{n}.png")
+        own(tmp_path, rows)
+        plan = compile_plan(load_spec(path))
+        trained.append({t.id for t in plan.trials.values() if t.kind is TrialKind.ATTACK})
+    assert trained[0] == trained[1]
+    assert not trained[0] & trained[2]
+
+
+def test_a_threshold_is_set_on_what_a_purifier_before_it_leaves(tmp_path: Path) -> None:
+    path, found = tmp_path / "claims.yaml", []
+    strip = {
+        "kind": "strip",
+        "fpr": 0.2,
+        "data": {"benign": {"n": 60, "from": "mnist5k#safeguard_train"}},
+    }
+    for name, before in (
+        ("raw", []),
+        ("dark", [{"kind": "image-purifier", "method": "bit-depth", "bits": 1}]),
+    ):
+        path.write_text(json.dumps(spec(**{"subject.safeguards": [*before, strip]})))
+        api.run(load_spec(path), out=tmp_path / name, runner=LocalProfile(workers=1))
+        with Ledger.open(tmp_path / name) as ledger:
+            results, plan = ledger.results(), ledger.plan
+        repairs = [results[t.id] for t in plan.trials.values() if t.kind is TrialKind.REPAIR]
+        [made] = (repairs[0].tamper or {})["safeguards"]
+        found.append(made["provided"]["threshold"])
+    assert found[0] != found[1]
