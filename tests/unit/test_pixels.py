@@ -555,10 +555,10 @@ def test_a_classifier_is_shown_no_picture_and_that_is_told_before_anything_runs(
 ) -> None:
     attack = ATTACKS.get(kind)
     config = attack.Config(image="mnist5k:44")
-    told = [lambda: next(attack.run(context_of(subject), config))]
-    if kind == "image-perturbation":
-        told.append(lambda: attack.cost(subject.card, config, None))
-    for one in told:
+    for one in (
+        lambda: next(attack.run(context_of(subject), config)),
+        lambda: attack.fits(subject.card, config, 8),
+    ):
         with pytest.raises(ThreatspecError, match="image must be `own`") as caught:
             one()
         assert caught.value.code == "TS-IMAGE"

@@ -40,6 +40,7 @@ __all__ = [
     "PixelSearchConfig",
     "Side",
     "change_of",
+    "check_picture",
     "file_digest",
     "picture_of",
     "predicted",
@@ -147,18 +148,18 @@ def file_digest(picture: str | None, folder: Path) -> dict[str, str]:
 
 
 def picture_of(subject: SubjectCard, picture: str | None) -> str:
-    """Reference of the picture that is attacked; empty: the requests' own images.
-
-    Raises ThreatspecError TS-IMAGE for a picture that a classifier is to be shown: every request to
-    it has an image, and keeps it.
-    """
-    classifies = Offer.CLASSES in subject.offers
+    """Reference of the picture that is attacked; empty: the requests' own images."""
     if picture is None:
-        return "" if classifies else PHOTOGRAPH
-    if classifies and picture not in {"", OWN}:
+        return "" if Offer.CLASSES in subject.offers else PHOTOGRAPH
+    return "" if picture == OWN else picture
+
+
+def check_picture(subject: SubjectCard, picture: str | None) -> None:
+    """Raises ThreatspecError TS-IMAGE for a picture that a classifier is to be shown: every request
+    to it has an image, and keeps it."""
+    if Offer.CLASSES in subject.offers and picture_of(subject, picture):
         text = f"image must be `{OWN}` for {subject.ref}, a classifier, whose requests keep their"
         raise ThreatspecError("TS-IMAGE", f"{text} own images, but is {picture!r}; leave it out")
-    return "" if picture == OWN else picture
 
 
 def change_of(norm: str, eps: float) -> float:
@@ -246,12 +247,12 @@ class PixelSearch(Attack):
 
     def fits(self, subject: SubjectCard, config: PixelSearchConfig, rows: int) -> None:
         """Raises ThreatspecError TS-IMAGE, TS-POISON, TS-DATA as `run` would."""
-        picture_of(subject, config.image)
+        check_picture(subject, config.image)
         _check_target(subject, config)
         _fitted(min(rows, config.rows or rows), config)
 
     def cost(self, subject: SubjectCard, config: Any, data: DataCard | None) -> Spend:
-        """That of the search on the subject. Raises ThreatspecError TS-IMAGE as `picture_of`."""
+        """That of the search on the subject."""
         return predicted(subject, config, data)
 
     def run(
@@ -260,8 +261,9 @@ class PixelSearch(Attack):
         """Ask for one search; leave requests with another image.
 
         Raises ThreatspecError TS-POISON for a classifier without a class to aim at, TS-DATA for
-        rows of which none is left to be fitted to, TS-IMAGE as `picture_of`.
+        rows of which none is left to be fitted to, TS-IMAGE as `check_picture`.
         """
+        check_picture(context.subject, config.image)
         picture = picture_of(context.subject, config.image)
         rows = _aimed(context, config)
         kept = _fitted(len(rows), config)

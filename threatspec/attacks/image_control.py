@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
-from threatspec.attacks._pixels import PHOTOGRAPH, Side, change_of, file_digest, picture_of
+from threatspec.attacks._pixels import (
+    PHOTOGRAPH,
+    Side,
+    change_of,
+    check_picture,
+    file_digest,
+    picture_of,
+)
 from threatspec.attacks.base import (
     ATTACKS,
     Answer,
@@ -113,7 +120,7 @@ class ImageControl(PromptAttack):
 
     def fits(self, subject: SubjectCard, config: ImageControlConfig, rows: int) -> None:
         """Raises ThreatspecError TS-IMAGE for a picture that a classifier would not be shown."""
-        picture_of(subject, config.image)
+        check_picture(subject, config.image)
 
     def reads(self, config: ImageControlConfig, folder: Path) -> dict[str, str]:
         """The picture, if it is a file. Raises ThreatspecError TS-FILE-MISSING."""
@@ -127,6 +134,7 @@ class ImageControl(PromptAttack):
         self, context: AttackContext, config: Any
     ) -> Generator[Ask, Answer, tuple[Tamper, ...]]:
         """Ask for nothing; leave the tamper."""
+        check_picture(context.subject, config.image)
         picture = picture_of(context.subject, config.image)
         return (self._made(config, picture, context.seeds.get(Stream.TRAIN, 0)),)
         yield  # pragma: no cover - makes this a generator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from threatspec.campaign._entries import count_of, each_config
+from threatspec.campaign._entries import count_of
 from threatspec.errors import ThreatspecError
 from threatspec.schema import Claim
 from threatspec.subjects import SubjectCard
@@ -38,11 +38,10 @@ def check_fits(found: Resolution) -> None:
 
 def _misfit(resolved: Resolved, card: SubjectCard) -> ThreatspecError | None:
     """Why no setting of an attack can be run on a subject, as far as that is known by now."""
-    error = None
-    rows = count_of(resolved.data)
-    for config in each_config(resolved.attack, resolved.config, resolved.search):
+    error, rows = None, count_of(resolved.data)
+    for config in resolved.configs:
         try:
-            resolved.attack.fits(card, config.settled(rows), rows)
+            resolved.attack.fits(card, config, rows)
         except ThreatspecError as found:
             error = found
         else:

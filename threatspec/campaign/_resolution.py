@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-from threatspec.attacks import ATTACKS, AttackConfig, Surface, parts_of
+from threatspec.attacks import ATTACKS, Surface, parts_of
 from threatspec.campaign._built import Recipe, built_card, built_name
 from threatspec.campaign._claim_answers import check_answers
-from threatspec.campaign._entries import count_of, each_config, with_knobs
+from threatspec.campaign._entries import with_knobs
 from threatspec.campaign._fits import check_fits
 from threatspec.campaign._instruments import ResolvedInstrument, find_instruments
 from threatspec.campaign._overlap import overlaps
@@ -330,7 +330,7 @@ def _answers(found: Resolution) -> None:
             continue
         for claim in found.spec.claims:
             for resolved, place in found.entries(claim):
-                needed = set().union(*(c.item_texts for c in _configs(resolved))) & absent
+                needed = set().union(*(c.item_texts for c in resolved.configs)) & absent
                 if needed and resolved.named:
                     what = " and ".join(_TEXTS[text] for text in sorted(needed))
                     text = f"{resolved.name} needs {what} to every prompt, but "
@@ -414,18 +414,12 @@ def _excess(found: Resolution, resolved: Resolved, adversary: Adversary, ref: st
     return ""
 
 
-def _configs(resolved: Resolved) -> list[AttackConfig]:
-    """Whatever a search may try at the ends of its knobs, with rows counted."""
-    found = each_config(resolved.attack, resolved.config, resolved.search)
-    return [config.settled(count_of(resolved.data)) for config in found]
-
-
 def _over_rank(resolved: Resolved, adversary: Adversary) -> str:
     """Training without an adapter changes weights by any rank, so no limit of it is kept."""
     limit = adversary.limits.rank_max
     if limit is None or resolved.attack.surface is not Surface.WEIGHTS:
         return ""
-    ranks = [config.change_rank for config in _configs(resolved)]
+    ranks = [config.change_rank for config in resolved.configs]
     rank = None if None in ranks else max(rank for rank in ranks if rank is not None)
     if rank is not None and rank <= limit:
         return ""
@@ -436,7 +430,7 @@ def _over_rank(resolved: Resolved, adversary: Adversary) -> str:
 def _over_sparsity(resolved: Resolved, adversary: Adversary) -> str:
     """Of edits that set weights to 0; an edit that sets none to 0 keeps any limit."""
     limit = adversary.limits.sparsity_max
-    share = max((config.sparsity or 0.0 for config in _configs(resolved)), default=0.0)
+    share = max((config.sparsity or 0.0 for config in resolved.configs), default=0.0)
     if limit is None or share <= limit:
         return ""
     text = f"{resolved.name} must stay within the adversary's sparsity_max {limit:g}, "
@@ -445,7 +439,7 @@ def _over_sparsity(resolved: Resolved, adversary: Adversary) -> str:
 
 def _over_shares(resolved: Resolved, adversary: Adversary) -> str:
     """Of attacks on images and on training data; one that touches neither keeps any limit."""
-    limits, configs = adversary.limits, _configs(resolved)
+    limits, configs = adversary.limits, resolved.configs
     for name, limit, most in (
         ("eps", limits.eps, max(config.image_change or 0.0 for config in configs)),
         ("poison_rate_max", limits.poison_rate_max, max(c.poisoned_share or 0.0 for c in configs)),
@@ -463,7 +457,7 @@ def _search_excess(resolved: Resolved, adversary: Adversary) -> str:
     if most is not None and tried > most:
         return f"{resolved.name} must stay within {most} configurations, but tries {tried}"
     steps = adversary.compute.steps
-    highest = max((run for config in _configs(resolved) for run in config.runs), default=0)
+    highest = max((run for config in resolved.configs for run in config.runs), default=0)
     if steps is not None and highest > steps:
         text = f"steps of {resolved.name} must stay within the adversary's {steps:g}, "
         return f"{text}but the search goes up to {highest:g}"

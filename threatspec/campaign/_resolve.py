@@ -107,6 +107,12 @@ class Resolved:
         """Seed streams; drawing rows needs one of its own. A search may choose any of the knobs."""
         return self.attack.streams if self.search else self.attack.streams_of(self.config)
 
+    @property
+    def configs(self) -> list[AttackConfig]:
+        """Whatever a search may try at the ends of its knobs, with rows counted."""
+        found = each_config(self.attack, self.config, self.search)
+        return [config.settled(count_of(self.data)) for config in found]
+
 
 @dataclass
 class Resolver:

@@ -53,11 +53,11 @@ def command(
     profile = load_profile(settings(file, runner=runner).runner)
     plan = api.plan(file, execution=Execution(exhaustive=exhaustive))
     found, read = forecast(plan), forecast_instruments(plan)
-    rules = {one.id: one for one in check_design(api.load(file))}
     with unread_is_no_failure():
         if as_json:
             click.echo(json.dumps(_data(plan, found, read, profile), indent=1))
         else:
+            rules = {one.id: one for one in check_design(api.load(file))}
             _print(plan, found, read, profile, rules)
     require_decidable(plan)  # last: what was printed shows why
     if out is not None:

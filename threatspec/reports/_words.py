@@ -48,9 +48,12 @@ __all__ = [
     "units",
 ]
 
+HELD = "every planned attack was run, was alive, and stayed within the bound"
+SHOWN = "one attack inside the adversary's budget does what is claimed, in each of its replicates"
+"""The two ways of being supported."""
+
 MEANINGS = {
-    Verdict.SUPPORTED: "every planned attack was run, was alive, and stayed within the bound; or, "
-    "where an attack is claimed to work (`for: some`), one did",
+    Verdict.SUPPORTED: f"{HELD}; or, where an attack is claimed to work (`for: some`), one did",
     Verdict.REFUTED: "at least one attack inside the adversary's budget breaks the claim",
     Verdict.INCONCLUSIVE: "the evidence decides neither way",
     Verdict.VACUOUS: "the evidence could not have refuted the claim, so it says nothing for it",
@@ -63,10 +66,6 @@ ARMS = {
     Arm.CONTROL: "the control, which must break",
     Arm.UNDEFENDED: "the undefended subject",
 }
-
-HELD = "every planned attack was run, was alive, and stayed within the bound"
-SHOWN = "one attack inside the adversary's budget does what is claimed, in each of its replicates"
-"""The two ways of being supported."""
 
 STANDS = {Truth.TRUE: "withstood", Truth.FALSE: "did not withstand", Truth.UNDECIDED: "open"}
 """What is said of a procedure as a whole, over its seeds."""
